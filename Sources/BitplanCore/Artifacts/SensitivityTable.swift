@@ -1,0 +1,143 @@
+/// What each (operator, format) costs in accuracy.
+public struct SensitivityTable: Hashable, Sendable, Codable {
+  /// The major version this code reads and writes.
+  public static let supportedSchemaVersion = 1
+
+  /// The unit of every value in the table.
+  public enum Metric: String, Hashable, Sendable, Codable {
+    /// KL(reference ‖ quantized) of next-token distributions, nats per token: language models.
+    case klDivergenceNatsPerToken
+    /// 1 − cosine similarity of pooled sentence embeddings: encoders.
+    case cosineDistance
+  }
+
+  /// The calibration tokens.
+  public struct Calibration: Hashable, Sendable, Codable {
+    /// File name or description.
+    public let name: String
+    /// SHA-256 of the token ids used.
+    public let sha256: String
+    /// Windows (sequences).
+    public let windowCount: Int
+    /// Tokens of one window.
+    public let windowTokens: Int
+
+    /// Makes a description of calibration tokens.
+    public init(name: String, sha256: String, windowCount: Int, windowTokens: Int) {
+      self.name = name
+      self.sha256 = sha256
+      self.windowCount = windowCount
+      self.windowTokens = windowTokens
+    }
+  }
+
+  /// How the table was estimated.
+  public struct Options: Hashable, Sendable, Codable {
+    /// The method's stable name.
+    public let method: String
+    /// Seed of every random choice.
+    public let seed: UInt64
+    /// Forward passes with random masks.
+    public let passCount: Int
+    /// Candidate formats.
+    public let formats: [WeightFormat]
+    /// How codes were found, such as `round-to-nearest+clip`: another quantizer needs another table.
+    public let quantizer: String
+
+    /// Makes options.
+    public init(
+      method: String, seed: UInt64, passCount: Int, formats: [WeightFormat], quantizer: String
+    ) {
+      self.method = method
+      self.seed = seed
+      self.passCount = passCount
+      self.formats = formats
+      self.quantizer = quantizer
+    }
+  }
+
+  /// One cell: an operator in a format, everything else in reference precision.
+  public struct Entry: Hashable, Sendable, Codable {
+    /// The format.
+    public let format: WeightFormat
+    /// Predicted rise of the metric, or `nil` where it was not measured (which is not zero).
+    public let value: Double?
+    /// Standard error of ``value``.
+    public let standardError: Double?
+    /// Activation-weighted squared output error relative to the output, mean over tokens: the prior.
+    public let relativeOutputError: Double
+
+    /// Makes an entry.
+    public init(
+      format: WeightFormat, value: Double?, standardError: Double?, relativeOutputError: Double
+    ) {
+      self.format = format
+      self.value = value
+      self.standardError = standardError
+      self.relativeOutputError = relativeOutputError
+    }
+  }
+
+  /// All formats of one operator.
+  public struct Row: Hashable, Sendable, Codable {
+    /// The operator.
+    public let operatorDescription: OperatorDescription
+    /// One entry a format, in the order of ``Options/formats``.
+    public let entries: [Entry]
+
+    /// Makes a row.
+    public init(operatorDescription: OperatorDescription, entries: [Entry]) {
+      self.operatorDescription = operatorDescription
+      self.entries = entries
+    }
+  }
+
+  /// Major version of the file's layout.
+  public var schemaVersion: Int
+  /// The model that was measured.
+  public var model: ModelIdentity
+  /// The unit of every value.
+  public var metric: Metric
+  /// The calibration tokens.
+  public var calibration: Calibration
+  /// How the table was estimated.
+  public var options: Options
+  /// The metric with 8-bit activations and float weights: paid once by any quantized plan.
+  public var activationCost: Double
+  /// One row an operator, in the model's order.
+  public var rows: [Row]
+
+  /// Makes a table.
+  public init(
+    model: ModelIdentity, metric: Metric, calibration: Calibration, options: Options,
+    activationCost: Double, rows: [Row]
+  ) {
+    self.schemaVersion = Self.supportedSchemaVersion
+    self.model = model
+    self.metric = metric
+    self.calibration = calibration
+    self.options = options
+    self.activationCost = activationCost
+    self.rows = rows
+  }
+}
+
+/// Which checkpoint an artifact is about.
+public struct ModelIdentity: Hashable, Sendable, Codable {
+  /// For people: the folder's or file's name.
+  public let name: String
+  /// SHA-256 over the checkpoint's tensors (names, shapes, dtypes, bytes).
+  public let sha256: String
+  /// `model_type` of its configuration, such as `llama` or `bert`.
+  public let architecture: String
+  /// Weights of all planned operators.
+  public let plannedWeightCount: Int
+
+  /// Makes an identity.
+  public init(name: String, sha256: String, architecture: String, plannedWeightCount: Int) {
+    self.name = name
+    self.sha256 = sha256
+    self.architecture = architecture
+    self.plannedWeightCount = plannedWeightCount
+  }
+}

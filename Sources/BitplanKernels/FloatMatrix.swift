@@ -1,0 +1,63 @@
+/// A row-major `Float` matrix in 64-byte-aligned memory, reused across forward passes.
+///
+/// `@unchecked Sendable`: the memory is written by one thread at a time. A matrix that holds
+/// weights is filled once, before it is shared; a matrix that holds activations belongs to one
+/// forward pass, and the thread pool hands its workers disjoint parts between two barriers.
+public final class FloatMatrix: @unchecked Sendable {
+  /// Rows: tokens for activations, output features for weights.
+  public let rows: Int
+  /// Columns: features for activations, input features for weights.
+  public let columns: Int
+  private let base: UnsafeMutablePointer<Float>
+
+  /// Allocates a matrix of zeros.
+  public init(rows: Int, columns: Int) {
+    precondition(rows >= 0 && columns >= 0)
+    self.rows = rows
+    self.columns = columns
+    let bytes = max(64, rows * columns * MemoryLayout<Float>.stride)
+    let raw = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+    base = raw.bindMemory(to: Float.self, capacity: bytes / MemoryLayout<Float>.stride)
+    base.initialize(repeating: 0, count: bytes / MemoryLayout<Float>.stride)
+  }
+
+  /// Copies `values`, whose count must be `rows · columns`.
+  public convenience init(rows: Int, columns: Int, values: [Float]) {
+    precondition(values.count == rows * columns, "one value for every element")
+    self.init(rows: rows, columns: columns)
+    values.withUnsafeBufferPointer { source in
+      if let address = source.baseAddress { base.update(from: address, count: source.count) }
+    }
+  }
+
+  deinit { UnsafeMutableRawPointer(base).deallocate() }
+
+  /// One element.
+  public subscript(row: Int, column: Int) -> Float {
+    get {
+      precondition(row >= 0 && row < rows && column >= 0 && column < columns)
+      return base[row * columns + column]
+    }
+    set {
+      precondition(row >= 0 && row < rows && column >= 0 && column < columns)
+      base[row * columns + column] = newValue
+    }
+  }
+
+  /// All elements, row-major, as a copy.
+  public var values: [Float] { Array(UnsafeBufferPointer(start: base, count: rows * columns)) }
+
+  /// Calls `body` with all elements. The pointer must not leave the closure.
+  public func withUnsafeBufferPointer<Result>(
+    _ body: (UnsafeBufferPointer<Float>) throws -> Result
+  ) rethrows -> Result {
+    try body(UnsafeBufferPointer(start: base, count: rows * columns))
+  }
+
+  /// Calls `body` with all elements, writable. The pointer must not leave the closure.
+  public func withUnsafeMutableBufferPointer<Result>(
+    _ body: (UnsafeMutableBufferPointer<Float>) throws -> Result
+  ) rethrows -> Result {
+    try body(UnsafeMutableBufferPointer(start: base, count: rows * columns))
+  }
+}

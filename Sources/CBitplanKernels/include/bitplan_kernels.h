@@ -1,0 +1,4 @@
+#ifndef BITPLAN_KERNELS_H
+#define BITPLAN_KERNELS_H
+int bp_placeholder(void);
+#endif
