@@ -61,7 +61,8 @@ public struct CPUProfiler {
     guard !cases.isEmpty else { return [] }
     let sorted = cases.sorted(by: Self.precedes)
     let arena = WeightArena(
-      byteCount: max(workingSetBytes, sorted.map { $0.format.storedBytes($0.shape) }.max() ?? 0))
+      workingSetBytes: workingSetBytes,
+      largestOperatorBytes: sorted.map { $0.format.storedBytes($0.shape) }.max() ?? 0)
     var samples = [[Double]](repeating: [], count: sorted.count)
     var probes: [Double] = []
     let probe = TimedOperator(arena.copies(sorted[0].format, sorted[0].shape), batch: 1, context)

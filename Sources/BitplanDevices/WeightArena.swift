@@ -12,9 +12,10 @@ final class WeightArena {
 
   private let bytes: AlignedBytes
 
-  /// An arena of at least `byteCount` bytes, or ``maximumBytes`` where that is more than enough.
-  init(byteCount: Int) {
-    bytes = AlignedBytes(count: min(max(byteCount, 64), Self.maximumBytes))
+  /// An arena of `workingSetBytes`, at most ``maximumBytes``, that holds `largestOperatorBytes`.
+  init(workingSetBytes: Int, largestOperatorBytes: Int) {
+    bytes = AlignedBytes(
+      count: max(64, largestOperatorBytes, min(workingSetBytes, Self.maximumBytes)))
     bytes.withUnsafeMutableBytes { buffer in
       var generator = SeededGenerator(state: 1)
       for offset in stride(from: 0, through: buffer.count - 8, by: 8) {
@@ -28,7 +29,6 @@ final class WeightArena {
   /// Disjoint packed matrices of this format and shape, as many as fit.
   func copies(_ format: WeightFormat, _ shape: MatrixShape) -> [PackedOperator] {
     let layout = PackedLayout(format, shape)
-    precondition(layout.storedBytes <= bytes.count, "an operator of 1 GiB or more cannot be timed")
     let count = min(4096, bytes.count / layout.storedBytes)
     return (0..<count).map { index in
       let begin = index * layout.storedBytes
