@@ -24,7 +24,7 @@ public enum CPUIdentity {
   }()
 
   /// The fields of the first processor in the text of `/proc/cpuinfo`.
-  static func firstProcessor(_ text: String) -> [String: String] {
+  package static func firstProcessor(_ text: String) -> [String: String] {
     var fields: [String: String] = [:]
     for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
       if line.allSatisfy(\.isWhitespace) { if fields.isEmpty { continue } else { break } }

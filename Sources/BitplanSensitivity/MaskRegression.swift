@@ -6,23 +6,29 @@
 /// whole model, and a factor for every bit width takes up what is not proportional (large errors
 /// saturate). Shares are non-negative and shrunk towards their common mean; what a pass deviates
 /// from the model is taken as noise in proportion to its loss.
-struct MaskRegression {
+package struct MaskRegression {
   /// One pass: for every quantized operator its index, its prior error, and its width class.
-  struct Pass {
-    var terms: [(index: Int, prior: Double, width: Int)]
-    var loss: Double
+  package struct Pass {
+    package var terms: [(index: Int, prior: Double, width: Int)]
+    package var loss: Double
+
+    /// Makes a pass.
+    package init(terms: [(index: Int, prior: Double, width: Int)], loss: Double) {
+      self.terms = terms
+      self.loss = loss
+    }
   }
 
   /// The estimate.
-  struct Estimate {
+  package struct Estimate {
     /// Loss for a unit of prior error, one an operator.
-    var shares: [Double]
+    package var shares: [Double]
     /// Standard errors of ``shares``.
-    var standardErrors: [Double]
+    package var standardErrors: [Double]
     /// Factor of every width class.
-    var widthFactors: [Double]
+    package var widthFactors: [Double]
     /// Typical relative deviation of a pass from the model.
-    var relativeResidual: Double
+    package var relativeResidual: Double
   }
 
   /// Fits the model; at least one pass, priors positive.
@@ -30,7 +36,7 @@ struct MaskRegression {
   /// - Parameters:
   ///   - priorShares: what each share is believed to be, up to one common factor.
   ///   - priorSpread: relative spread of the shares around that belief.
-  static func fit(
+  package static func fit(
     _ passes: [Pass], priorShares: [Double], priorSpread: Double, widthCount: Int
   ) -> Estimate {
     var widths = [Double](repeating: 1, count: widthCount)

@@ -1,10 +1,10 @@
 /// A small symmetric positive definite system, by Cholesky factorisation in `Double`.
-struct SymmetricSystem {
+package struct SymmetricSystem {
   private let size: Int
   private var factor: [Double]
 
   /// Factors `matrix`, row-major `[size, size]`; `nil` if it is not positive definite.
-  init?(_ matrix: [Double], size: Int) {
+  package init?(_ matrix: [Double], size: Int) {
     precondition(matrix.count == size * size)
     self.size = size
     factor = matrix
@@ -23,7 +23,7 @@ struct SymmetricSystem {
   }
 
   /// `x` with `matrix · x = right`.
-  func solve(_ right: [Double]) -> [Double] {
+  package func solve(_ right: [Double]) -> [Double] {
     var x = right
     for row in 0..<size {
       for k in 0..<row { x[row] -= factor[row * size + k] * x[k] }
@@ -37,7 +37,7 @@ struct SymmetricSystem {
   }
 
   /// The diagonal of the inverse: variances, where the matrix is a precision.
-  func inverseDiagonal() -> [Double] {
+  package func inverseDiagonal() -> [Double] {
     (0..<size).map { index in
       var unit = [Double](repeating: 0, count: size)
       unit[index] = 1
