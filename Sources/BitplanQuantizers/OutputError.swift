@@ -1,19 +1,18 @@
 public import BitplanKernels
 internal import CBLAS
 
-/// How far quantized weights move an operator's output.
+/// How far quantized weights move an operator's outputs on sampled inputs.
 public enum OutputError {
-  /// `‖X (Ŵ − W)ᵀ‖² / ‖X Wᵀ‖²` over the sampled inputs, or 0 where the output is 0.
+  /// Mean over the samples of `((Ŵ_r − W_r) · x)²`, for every output feature `r`.
   ///
   /// - Parameters:
   ///   - original: `W`, `[outputFeatures, inputFeatures]`.
   ///   - quantized: `Ŵ`, dequantized, of the same shape.
   ///   - samples: `X`, `[samples, inputFeatures]`.
-  public static func relative(
+  public static func meanSquared(
     original: FloatMatrix, quantized: FloatMatrix, samples: FloatMatrix
-  ) -> Double {
+  ) -> [Double] {
     precondition(original.rows == quantized.rows && original.columns == quantized.columns)
-    precondition(samples.columns == original.columns, "samples are inputs of this operator")
     let difference = FloatMatrix(rows: original.rows, columns: original.columns)
     difference.withUnsafeMutableBufferPointer { target in
       original.withUnsafeBufferPointer { w in
@@ -22,13 +21,14 @@ public enum OutputError {
         }
       }
     }
-    let signal = squaredNorm(samples, original)
-    return signal > 0 ? squaredNorm(samples, difference) / signal : 0
+    return meanSquaredOutput(difference, samples: samples)
   }
 
-  /// `‖X Wᵀ‖²`.
-  private static func squaredNorm(_ samples: FloatMatrix, _ weights: FloatMatrix) -> Double {
-    guard samples.rows > 0 else { return 0 }
+  /// Mean over the samples of `(W_r · x)²`, for every output feature `r`.
+  public static func meanSquaredOutput(_ weights: FloatMatrix, samples: FloatMatrix) -> [Double] {
+    precondition(samples.columns == weights.columns, "samples are inputs of this operator")
+    var sums = [Double](repeating: 0, count: weights.rows)
+    guard samples.rows > 0 else { return sums }
     let output = FloatMatrix(rows: samples.rows, columns: weights.rows)
     output.withUnsafeMutableBufferPointer { y in
       samples.withUnsafeBufferPointer { x in
@@ -39,7 +39,13 @@ public enum OutputError {
             Int32(weights.columns), 0, y.baseAddress, Int32(weights.rows))
         }
       }
+      for sample in 0..<samples.rows {
+        for row in 0..<weights.rows {
+          let value = Double(y[sample * weights.rows + row])
+          sums[row] += value * value
+        }
+      }
     }
-    return output.withUnsafeBufferPointer { $0.reduce(0.0) { $0 + Double($1) * Double($1) } }
+    return sums.map { $0 / Double(samples.rows) }
   }
 }

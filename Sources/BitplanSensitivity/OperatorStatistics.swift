@@ -1,4 +1,5 @@
 public import BitplanCore
+public import BitplanEngine
 public import BitplanKernels
 
 /// What one float pass over the calibration tokens tells about an operator's input.
@@ -15,58 +16,54 @@ public struct OperatorStatistics: Sendable {
   }
 }
 
-/// Gathers ``OperatorStatistics`` while a float pass runs.
-public final class StatisticsCollector {
-  /// Inputs kept for every operator.
-  public static let sampleCount = 256
+/// Gathers ``OperatorStatistics`` while a float pass runs. Operators that read the same input
+/// share one matrix of samples.
+final class StatisticsCollector {
+  /// Inputs kept for every distinct input.
+  static let sampleCount = 512
 
-  private var squares: [[Double]]
-  private var tokenCounts: [Int]
+  private let model: Model
+  private let moments: InputMoments
+  private var seen: [Int]
   private var samples: [[Float]]
-  private var kept: [Int]
   private let stride: Int
-  private let operators: [OperatorDescription]
 
   /// - Parameter expectedTokens: calibration tokens that will pass, to space the samples evenly.
-  public init(operators: [OperatorDescription], expectedTokens: Int) {
-    self.operators = operators
+  init(model: Model, expectedTokens: Int) {
+    self.model = model
+    moments = InputMoments(model)
     stride = max(1, expectedTokens / Self.sampleCount)
-    squares = operators.map { [Double](repeating: 0, count: $0.shape.inputFeatures) }
-    tokenCounts = [Int](repeating: 0, count: operators.count)
-    samples = operators.map { _ in [] }
-    kept = [Int](repeating: 0, count: operators.count)
+    seen = [Int](repeating: 0, count: model.operators.count)
+    samples = model.operators.map { _ in [] }
   }
 
-  /// Takes the first `tokenCount` rows of an operator's input.
-  public func observe(_ index: Int, _ input: FloatMatrix, tokenCount: Int) {
-    let columns = operators[index].shape.inputFeatures
-    input.withUnsafeBufferPointer { values in
-      squares[index].withUnsafeMutableBufferPointer { squares in
-        for token in 0..<tokenCount {
-          for column in 0..<columns {
-            let x = Double(values[token * columns + column])
-            squares[column] += x * x
-          }
-        }
-      }
-      for token in 0..<tokenCount where (tokenCounts[index] + token) % stride == 0 {
-        guard kept[index] < Self.sampleCount else { break }
+  /// Takes the first `tokenCount` rows of an operator's input; meant as `Session.observer`.
+  func observe(_ index: Int, _ input: Activations, _ tokenCount: Int) {
+    moments.observe(index, input, tokenCount)
+    guard model.inputSource(of: index) == index else { return }
+    let columns = input.values.columns
+    input.values.withUnsafeBufferPointer { values in
+      for token in 0..<tokenCount where (seen[index] + token) % stride == 0 {
+        guard samples[index].count < Self.sampleCount * columns else { break }
         samples[index].append(
           contentsOf: UnsafeBufferPointer(rebasing: values[token * columns..<(token + 1) * columns]))
-        kept[index] += 1
       }
     }
-    tokenCounts[index] += tokenCount
+    seen[index] += tokenCount
   }
 
   /// The statistics of every operator, in the model's order.
-  public func finish() -> [OperatorStatistics] {
-    operators.indices.map { index in
-      let columns = operators[index].shape.inputFeatures
-      let count = Double(max(1, tokenCounts[index]))
+  func finish() -> [OperatorStatistics] {
+    var shared: [Int: FloatMatrix] = [:]
+    return model.operators.indices.map { index in
+      let source = model.inputSource(of: index)
+      let columns = model.operators[index].shape.inputFeatures
+      let matrix = shared[source]
+        ?? FloatMatrix(
+          rows: samples[source].count / columns, columns: columns, values: samples[source])
+      shared[source] = matrix
       return OperatorStatistics(
-        meanSquaredInput: tokenCounts[index] > 0 ? squares[index].map { Float($0 / count) } : nil,
-        samples: FloatMatrix(rows: kept[index], columns: columns, values: samples[index]))
+        meanSquaredInput: moments.meanSquares(of: index), samples: matrix)
     }
   }
 }

@@ -57,11 +57,15 @@ public final class VariantStore {
     let packed = variant(index, format)
     let original = model.floatWeights(of: index)
     if model.operators[index].isMultiplied, statistics[index].samples.rows > 0 {
-      return OutputError.relative(
-        original: original, quantized: packed.dequantized(), samples: statistics[index].samples)
+      let samples = statistics[index].samples
+      let signal = OutputError.meanSquaredOutput(original, samples: samples).reduce(0, +)
+      let error = OutputError.meanSquared(
+        original: original, quantized: packed.dequantized(), samples: samples
+      ).reduce(0, +)
+      return signal > 0 ? error / signal : 0
     }
     let columns = original.columns
-    let looked = Array(tokens.prefix(StatisticsCollector.sampleCount * 4))
+    let looked = Array(tokens.prefix(2048))
     let rows = FloatMatrix(rows: looked.count, columns: columns)
     packed.lookUp(looked, into: rows)
     var (error, signal) = (0.0, 0.0)

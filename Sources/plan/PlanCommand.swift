@@ -27,7 +27,7 @@ struct PlanCommand: AsyncParsableCommand {
     version: PlanVersion.text,
     subcommands: [
       SearchCommand.self, ProfileCommand.self, MeasureCommand.self, PackCommand.self,
-      RunCommand.self, ValidateCommand.self, ShowCommand.self,
+      RunCommand.self, ValidateCommand.self, ShowCommand.self, DiffCommand.self,
     ],
     defaultSubcommand: SearchCommand.self)
 }

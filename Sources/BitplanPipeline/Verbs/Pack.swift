@@ -38,7 +38,7 @@ extension Workbench {
       let packed = try quantized(source, plan, calibration: calibration)
       progress.begin("write", total: 1)
       try PackedCheckpoint.write(
-        path: output, plan: plan, source: source, operators: packed)
+        path: output, plan: plan, model: source.model, operators: packed)
       progress.end(URL(filePath: output).lastPathComponent)
       let size = try FileManager.default.attributesOfItem(atPath: output)[.size] as? Int ?? 0
       let stored = plan.operators.reduce(0) { $0 + $1.storedBytes }
