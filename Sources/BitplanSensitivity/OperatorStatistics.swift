@@ -1,5 +1,5 @@
-public import BitplanCore
-public import BitplanEngine
+internal import BitplanCore
+internal import BitplanEngine
 public import BitplanKernels
 
 /// What one float pass over the calibration tokens tells about an operator's input.

@@ -1,6 +1,5 @@
 public import BitplanCheckpoint
 public import BitplanCore
-public import BitplanEngine
 
 /// Token sequences to measure or to report on.
 public struct TokenWindows: Hashable, Sendable {
