@@ -66,7 +66,8 @@ package struct Decoder: Hashable, Sendable {
     let maximumTokens = try configuration.integer("max_position_embeddings", in: 1...16_777_216)
     let window = try configuration.integer(
       "sliding_window", in: 0...Int.max, default: maximumTokens)
-    guard window == 0 || window >= maximumTokens else {
+    let usesWindow = try configuration.boolean("use_sliding_window", default: true)
+    guard !usesWindow || window == 0 || window >= maximumTokens else {
       throw EngineError(
         "sliding_window is \(window) of \(maximumTokens) positions, but attention is only run "
           + "over all positions. Use a checkpoint without a sliding window.")

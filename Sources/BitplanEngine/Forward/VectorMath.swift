@@ -4,14 +4,14 @@ import BitplanKernels
 typealias Floats = UnsafeMutablePointer<Float>
 
 /// Eight floats: as wide as the baseline instruction set keeps in registers without spilling.
-typealias Lanes = SIMD8<Float>
+package typealias Lanes = SIMD8<Float>
 
 /// Element-wise and row-wise arithmetic of the forward and backward passes.
 ///
 /// Every function walks its row in the same order whatever the thread count, so results depend on
 /// the values alone. Tails go through the same arithmetic as whole vectors, so an element's result
 /// does not depend on its place in a row.
-enum VectorMath {
+package enum VectorMath {
   /// 1.5 · 2²³: adding it to a float of magnitude below 2²² leaves the nearest integer in the low
   /// mantissa bits.
   private static let roundingConstant: Float = 12_582_912
@@ -55,7 +55,7 @@ enum VectorMath {
   /// Range reduction by ln 2 in two parts and the degree-6 polynomial of Cephes' `expf`
   /// (S. L. Moshier, Methods and Programs for Mathematical Functions, 1989).
   @inline(__always)
-  static func exp(_ value: Lanes) -> Lanes {
+  package static func exp(_ value: Lanes) -> Lanes {
     var x = value
     x.replace(with: Lanes(repeating: 88.3), where: x .> 88.3)
     x.replace(with: Lanes(repeating: -87.3), where: x .< -87.3)
@@ -83,7 +83,7 @@ enum VectorMath {
   /// `½(1 + erf(x/√2))` with equation 7.1.26 of Abramowitz and Stegun, Handbook of Mathematical
   /// Functions, 1964.
   @inline(__always)
-  static func normalDistribution(_ x: Lanes) -> Lanes {
+  package static func normalDistribution(_ x: Lanes) -> Lanes {
     var magnitude = x
     magnitude.replace(with: -x, where: x .< 0)
     let z = magnitude * 0.707_106_78
