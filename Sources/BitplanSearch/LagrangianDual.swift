@@ -18,6 +18,9 @@ struct LagrangianDual {
   /// Steps after which the best bound so far is taken; far above what problems need.
   private static let stepLimit = 2000
 
+  /// Steps that are taken in any case, so that the shortest time limit still has fair prices.
+  private static let leastSteps = 50
+
   /// A column of the master program.
   private enum Column {
     case assignment(loss: Double, excess: [Double])
@@ -68,8 +71,8 @@ struct LagrangianDual {
     }
     let rightSide = [1.0] + [Double](repeating: 0, count: m)
 
-    for _ in 0..<Self.stepLimit {
-      if deadline.hasPassed { break }
+    for step in 0..<Self.stepLimit {
+      if deadline.hasPassed, step >= Self.leastSteps { break }
       let matrix = basis.map(coefficients)
       // Columns of the basis are rows of `matrix`, so the duals solve `matrix · π = costs`.
       guard let duals = SmallLinearSystem.solve(matrix, basis.map(cost)),

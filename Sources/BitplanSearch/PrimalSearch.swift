@@ -21,7 +21,10 @@ struct PrimalSearch {
 
   /// Changes choices, cheapest per violation removed first, until every limit is met; `nil` where
   /// that gets stuck.
-  func repaired(_ start: [Int]) -> [Int]? {
+  ///
+  /// - Parameter isUrgent: gives up at the deadline; otherwise a start is always tried to its end,
+  ///   so that the shortest time limit still has an answer.
+  func repaired(_ start: [Int], isUrgent: Bool) -> [Int]? {
     let m = problem.limitCount
     var selection = start
     var totals = problem.uses(of: selection)
@@ -33,7 +36,7 @@ struct PrimalSearch {
     var excess = violation(totals)
     for _ in 0..<2 * problem.operatorCount + 20 {
       if excess == 0 { return problem.isFeasible(selection) ? selection : nil }
-      if deadline.hasPassed { return nil }
+      if isUrgent, deadline.hasPassed { return nil }
       var best: (operatorIndex: Int, choice: Int, score: Double)?
       for i in 0..<problem.operatorCount {
         let current = selection[i]

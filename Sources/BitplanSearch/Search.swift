@@ -14,8 +14,8 @@ public enum Search {
   ///   - solver: for the core; not called where the bound already proves the assignment.
   ///   - options: time limit and relative gap.
   /// - Returns: a selection that meets every limit exactly, as summed in operator order. Its
-  ///   certificate is `optimal` where the gap is within `options.relativeGap` (up to a relative
-  ///   1e-9 for the solver's arithmetic), and `feasible` where time ran out before.
+  ///   certificate is `optimal` where the gap is within `options.relativeGap` (or the solver's tolerance, if that
+  ///   is larger), and `feasible` where time ran out before.
   /// - Throws: ``SearchError/infeasible(limit:value:smallestFeasible:)`` where no assignment meets
   ///   the limits; ``SearchError/solverFailed(_:)`` where the solver fails, or where time runs out
   ///   before either an assignment is found or it is proved that there is none;
@@ -32,9 +32,6 @@ public enum Search {
 
 /// The stages of one search.
 struct SearchRun {
-  /// Relative slack allowed for the solver's arithmetic when a status is given.
-  static let arithmeticTolerance = 1e-9
-
   private let problem: AssignmentProblem
   private let solver: any Solver
   private let options: SearchOptions
@@ -85,6 +82,7 @@ struct SearchRun {
     var objective = problem.loss(of: selection)
     var bound = min(objective, max(0, lagrangianBound))
     var solverName = "Lagrangian bound"
+    var isProved = false
     statistics.heuristicObjective = objective
 
     if !isGoodEnough(objective: objective, bound: bound) {
@@ -113,6 +111,7 @@ struct SearchRun {
             objective = problem.loss(of: candidate)
           }
         }
+        isProved = answer.isOptimal
         let proved = answer.bound.isNaN ? -.infinity : answer.bound
         bound = min(objective, max(bound, min(threshold, proved)))
       } else {
@@ -121,7 +120,7 @@ struct SearchRun {
       }
     }
     let gap = objective > 0 ? (objective - bound) / objective : 0
-    let isOptimal = gap <= options.relativeGap + Self.arithmeticTolerance
+    let isOptimal = isProved || gap <= options.relativeGap
     return SearchResult(
       selection: selection,
       certificate: Certificate(
@@ -156,9 +155,10 @@ struct SearchRun {
     var best: (selection: [Int], loss: Double)?
     var seen: Set<[Int]> = []
     for start in starts where seen.insert(start).inserted {
-      if deadline.hasPassed, best != nil { break }
+      // The first few starts are tried in any case.
+      if deadline.hasPassed, best != nil || seen.count > 4 { break }
       if best != nil, seen.count > 24 { break }
-      guard let repaired = search.repaired(start) else { continue }
+      guard let repaired = search.repaired(start, isUrgent: seen.count > 4) else { continue }
       let improved = search.improved(repaired, depth: 2, combinationLimit: 300_000)
       let loss = compact.loss(of: improved)
       if loss < best?.loss ?? .infinity { best = (improved, loss) }

@@ -11,6 +11,8 @@ struct BinaryProgram {
     /// No assignment of the program has a lower loss, in the problem's units; infinite where the
     /// program has none (the cut-off is taken into account: then it is the cut-off).
     var bound: Double
+    /// Whether the tree was searched to its end.
+    var isOptimal = false
   }
 
   private let problem: AssignmentProblem
@@ -62,21 +64,23 @@ struct BinaryProgram {
   ///
   /// - Parameters:
   ///   - cutoff: only assignments with at most this loss are looked for.
+  ///   - exclusions: sets of (operator, choice), of which no assignment may have all.
   ///   - tightening: taken off every limit, in the limits' units.
   func run(
-    cutoff: Double?, tightening: [Double], timeLimitSeconds: Double, relativeGap: Double
+    cutoff: Double?, exclusions: [[(operatorIndex: Int, choice: Int)]], tightening: [Double], timeLimitSeconds: Double, relativeGap: Double
   ) throws(SearchError) -> Outcome {
     let columnCount = firstColumns.last!
     guard columnCount > 0 else {
       // Nothing to choose.
       let only = problem.choices.map { _ in 0 }
       return problem.isFeasible(only)
-        ? Outcome(selection: only, bound: problem.loss(of: only))
-        : Outcome(selection: nil, bound: .infinity)
+        ? Outcome(selection: only, bound: problem.loss(of: only), isOptimal: true)
+        : Outcome(selection: nil, bound: .infinity, isOptimal: true)
     }
     let limitCount = problem.limits.count
-    let rowCount = open.count + limitCount + (cutoff == nil ? 0 : 1)
-    let elementCount = columnCount * (limitCount + 2)
+    let firstExclusion = open.count + limitCount
+    let rowCount = firstExclusion + exclusions.count + (cutoff == nil ? 0 : 1)
+    let elementCount = columnCount * (limitCount + 2 + exclusions.count)
     guard elementCount < 50_000_000 else {
       throw .solverFailed(
         "The program has \(columnCount) variables and \(elementCount) coefficients, more than GLPK "
@@ -95,6 +99,10 @@ struct BinaryProgram {
     for k in 0..<limitCount {
       let room = problem.limits[k].value - tightening[k] - baseUses[k]
       glp_set_row_bnds(program, Int32(open.count + k + 1), GLP_UP, 0, room / useScales[k])
+    }
+    for (index, exclusion) in exclusions.enumerated() {
+      glp_set_row_bnds(
+        program, Int32(firstExclusion + index + 1), GLP_UP, 0, Double(exclusion.count - 1))
     }
     if let cutoff {
       glp_set_row_bnds(
@@ -120,6 +128,11 @@ struct BinaryProgram {
             values.append(use)
           }
         }
+        for (index, exclusion) in exclusions.enumerated()
+        where exclusion.contains(where: { $0 == (i, choiceIndex) }) {
+          rows.append(Int32(firstExclusion + index + 1))
+          values.append(1)
+        }
         if cutoff != nil, loss != 0 {
           rows.append(Int32(rowCount))
           values.append(loss)
@@ -134,14 +147,40 @@ struct BinaryProgram {
   private func optimise(
     _ program: OpaquePointer, cutoff: Double?, timeLimitSeconds: Double, relativeGap: Double
   ) throws(SearchError) -> Outcome {
+    let milliseconds = { (seconds: Double) in Int32(min(max(seconds * 1000, 1), 2e9)) }
+    let clock = ContinuousClock()
+    let start = clock.now
+
+    // The root relaxation is solved here and not by `glp_intopt`'s presolver: there the time limit
+    // does not count, and version 5.0 ends the process when cover cuts are on and presolving leaves
+    // no column. What presolving would remove is not in the program in the first place.
+    var simplex = glp_smcp()
+    glp_init_smcp(&simplex)
+    simplex.msg_lev = GLP_MSG_OFF
+    simplex.meth = GLP_DUALP
+    simplex.tm_lim = milliseconds(timeLimitSeconds)
+    glp_scale_prob(program, GLP_SF_AUTO)
+    glp_adv_basis(program, 0)
+    switch glp_simplex(program, &simplex) {
+    case 0: break
+    case GLP_ETMLIM: return Outcome(selection: nil, bound: -.infinity)
+    case let status: throw Self.failure(status)
+    }
+    switch glp_get_status(program) {
+    case GLP_OPT: break
+    case GLP_NOFEAS: return Outcome(selection: nil, bound: cutoff ?? .infinity, isOptimal: true)
+    default: throw Self.failure(GLP_EROOT)
+    }
+
+    let (seconds, attoseconds) = start.duration(to: clock.now).components
+    let remaining = timeLimitSeconds - Double(seconds) - Double(attoseconds) * 1e-18
     var parameters = glp_iocp()
     glp_init_iocp(&parameters)
     parameters.msg_lev = GLP_MSG_OFF
-    parameters.presolve = GLP_ON
     parameters.mip_gap = relativeGap
-    parameters.tol_obj = 1e-9
+    parameters.tol_obj = 1e-10
     parameters.tol_int = 1e-7
-    parameters.tm_lim = Int32(min(max(timeLimitSeconds * 1000, 1), 2e9))
+    parameters.tm_lim = milliseconds(remaining)
     parameters.cov_cuts = GLP_ON
     parameters.mir_cuts = GLP_ON
     // The best node's bound can only be read while the tree exists.
@@ -163,18 +202,32 @@ struct BinaryProgram {
 
     switch status {
     case 0 where mipStatus == GLP_OPT:
-      outcome.bound = (1 - 1e-9) * (outcome.selection.map(problem.loss(of:)) ?? -.infinity)
-    case 0 where mipStatus == GLP_NOFEAS, GLP_ENOPFS:
+      // Nodes within tol_obj · (1 + |objective|) of the best are not looked into.
+      let loss = outcome.selection.map(problem.loss(of:)) ?? -.infinity
+      outcome.bound = loss - 2e-10 * (loss + lossScale)
+      outcome.isOptimal = true
+    case 0 where mipStatus == GLP_NOFEAS:
       outcome.bound = cutoff ?? .infinity
-    case 0, GLP_EMIPGAP, GLP_ETMLIM, GLP_ENODFS:
+      outcome.isOptimal = true
+    case 0, GLP_EMIPGAP, GLP_ETMLIM:
       outcome.bound = scaledBound * lossScale
     default:
-      throw .solverFailed(
-        "GLPK stopped: \(Self.meaning(of: status)). Try fewer formats, a larger gap, or a shorter "
-          + "time limit.")
+      throw Self.failure(status)
     }
     if let cutoff { outcome.bound = min(outcome.bound, cutoff) }
     return outcome
+  }
+
+  /// What `selection` would have to avoid to meet a limit that it exceeds: its choices that use more
+  /// of that limit than they must. Every assignment that has all of them exceeds the limit too,
+  /// because a sum rounded in order never falls when a term rises.
+  func exclusion(_ selection: [Int]) -> [(operatorIndex: Int, choice: Int)]? {
+    let uses = problem.uses(of: selection)
+    guard let k = uses.indices.first(where: { uses[$0] > problem.limits[$0].value }) else {
+      return nil
+    }
+    return open.filter { problem.choices[$0][selection[$0]].uses[k] > leastUses[$0][k] }
+      .map { ($0, selection[$0]) }
   }
 
   /// The choice with the largest value of every operator.
@@ -188,6 +241,12 @@ struct BinaryProgram {
       }
     }
     return selection
+  }
+
+  private static func failure(_ status: Int32) -> SearchError {
+    .solverFailed(
+      "GLPK stopped: \(meaning(of: status)). Try fewer formats, a larger gap, or a shorter time "
+        + "limit.")
   }
 
   private static func meaning(of status: Int32) -> String {

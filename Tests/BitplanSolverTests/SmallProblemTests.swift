@@ -21,20 +21,28 @@ struct SmallProblemTests {
         operators: Int.random(in: 1...6, using: &generator), choices: 5, limits: limits,
         generator: &generator)
       let truth = Enumeration(problem)
-      do {
-        let result = try Search.solve(problem, solver: GLPKSolver(), options: Self.exact)
+      switch solve(problem) {
+      case .success(let result):
         // Whole numbers: equal means equal.
         #expect(result.certificate.objective == truth.optimum)
         #expect(result.certificate.status == .optimal)
         try CertificateChecker.check(result, of: problem)
-      } catch .infeasible(let name, let value, let smallest) {
+      case .failure(.infeasible(let name, let value, let smallest)):
         infeasible += 1
         #expect(truth.optimum == nil)
         try checkSmallest(problem, name: name, value: value, smallest: smallest)
+      case .failure(let error):
+        throw error
       }
     }
     // The generator must give both kinds, or one half of this test tests nothing.
     #expect(limits == 0 || (20...180).contains(infeasible))
+  }
+
+  private func solve(_ problem: AssignmentProblem) -> Result<SearchResult, SearchError> {
+    Result { () throws(SearchError) in
+      try Search.solve(problem, solver: GLPKSolver(), options: Self.exact)
+    }
   }
 
   /// With limits given in order, the one named is moved to `smallest` with the other limits kept as
@@ -86,10 +94,8 @@ struct SmallProblemTests {
           choices: choices,
           limits: [.init(name: "bytes", value: bytes), .init(name: "seconds", value: seconds)])
       }
-      do {
-        _ = try Search.solve(
-          problem(bytes: 1e9, seconds: least * 1.05), solver: GLPKSolver(), options: Self.exact)
-      } catch .infeasible(let name, _, let smallest) {
+      let outcome = solve(try problem(bytes: 1e9, seconds: least * 1.05))
+      if case .failure(.infeasible(let name, _, let smallest)) = outcome {
         tried += 1
         let raised = name == "bytes"
           ? try problem(bytes: smallest, seconds: least * 1.05)

@@ -94,10 +94,24 @@ enum SyntheticProblems {
           uses: (0..<limits).map { _ in Double(Int.random(in: 0...40, using: &generator)) })
       }
     }
-    let tightness = (0..<limits).map { _ in Double.random(in: 0...0.9, using: &generator) }
+    let tightness = (0..<limits).map { _ in Double.random(in: -0.2...0.9, using: &generator) }
     let problem = try problem(all, tightness: tightness, names: ["a", "b", "c"])
     return try AssignmentProblem(
       choices: all, limits: problem.limits.map { .init(name: $0.name, value: $0.value.rounded()) })
+  }
+
+  /// Unrelated losses and uses with five tight limits: far from anything a model gives, and hard.
+  static func hard(operators: Int, seed: UInt64) throws -> AssignmentProblem {
+    var generator = SeededGenerator(state: seed)
+    let choices = (0..<operators).map { _ in
+      (0..<10).map { _ in
+        AssignmentProblem.Choice(
+          loss: .random(in: 1...2, using: &generator),
+          uses: (0..<5).map { _ in .random(in: 1...2, using: &generator) })
+      }
+    }
+    return try problem(
+      choices, tightness: [Double](repeating: 0.42, count: 5), names: ["a", "b", "c", "d", "e"])
   }
 
   private static func problem(
