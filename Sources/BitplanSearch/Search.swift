@@ -1,0 +1,218 @@
+internal import BitplanCore
+
+/// Picks one choice for every operator, with proof of how good the pick is.
+public enum Search {
+  /// Solves an assignment problem.
+  ///
+  /// Dominated choices are dropped; a Lagrangian relaxation bounds the optimum; repair and local
+  /// search find an assignment near it; choices whose reduced cost shows that no better assignment
+  /// has them are fixed; what is left goes to `solver`. Where bound and assignment meet earlier the
+  /// solver is not called, and the certificate says so in its solver's name.
+  ///
+  /// - Parameters:
+  ///   - problem: losses, uses and limits.
+  ///   - solver: for the core; not called where the bound already proves the assignment.
+  ///   - options: time limit and relative gap.
+  /// - Returns: a selection that meets every limit exactly, as summed in operator order. Its
+  ///   certificate is `optimal` where the gap is within `options.relativeGap` (or the solver's tolerance, if that
+  ///   is larger), and `feasible` where time ran out before.
+  /// - Throws: ``SearchError/infeasible(limit:value:smallestFeasible:)`` where no assignment meets
+  ///   the limits; ``SearchError/solverFailed(_:)`` where the solver fails, or where time runs out
+  ///   before either an assignment is found or it is proved that there is none;
+  ///   ``SearchError/invalidProblem(_:)`` for options that are not numbers in range.
+  public static func solve(
+    _ problem: AssignmentProblem, solver: any Solver, options: SearchOptions = SearchOptions()
+  ) throws(SearchError) -> SearchResult {
+    try options.validate()
+    var run = SearchRun(
+      problem, solver: solver, options: options, deadline: Deadline(seconds: options.timeLimitSeconds))
+    return try run.result(start: nil)
+  }
+}
+
+/// The stages of one search.
+struct SearchRun {
+  private let problem: AssignmentProblem
+  private let solver: any Solver
+  private let options: SearchOptions
+  private let deadline: Deadline
+  /// A loss (original units) that is good enough to stop at, whatever the gap.
+  private let acceptableLoss: Double?
+
+  init(
+    _ problem: AssignmentProblem, solver: any Solver, options: SearchOptions, deadline: Deadline,
+    acceptableLoss: Double? = nil
+  ) {
+    self.problem = problem
+    self.solver = solver
+    self.options = options
+    self.deadline = deadline
+    self.acceptableLoss = acceptableLoss
+  }
+
+  /// Runs all stages.
+  ///
+  /// - Parameter start: a feasible selection of the problem as given, if one is known.
+  mutating func result(start: [Int]?) throws(SearchError) -> SearchResult {
+    var statistics = SearchStatistics()
+    statistics.choiceCount = problem.choices.reduce(0) { $0 + $1.count }
+    let compact = CompactProblem(problem)
+    statistics.undominatedCount = compact.choiceCount
+
+    let infeasibility = Infeasibility(problem, solver: solver, deadline: deadline)
+    if let limit = infeasibility.firstLimitBelowItsMinimum() {
+      throw try infeasibility.error(namingLimit: limit)
+    }
+
+    let dual = LagrangianDual(compact, deadline: deadline)
+    let lagrangianBound = dual.best.bound * compact.lossScale
+    statistics.lagrangianBound = lagrangianBound
+
+    var starts: [[Int]] = []
+    if let start { starts.append(start) }
+    if let found = heuristic(compact, dual: dual) { starts.append(found) }
+    if starts.isEmpty {
+      starts.append(try infeasibility.feasibleSelection())
+      if let flat = compact.flat(starts[0]) {
+        let search = PrimalSearch(compact, prices: dual.best.multipliers, deadline: deadline)
+        starts.append(compact.original(search.improved(flat, depth: 3)))
+      }
+    }
+    var selection = starts.min { problem.loss(of: $0) < problem.loss(of: $1) }!
+    var objective = problem.loss(of: selection)
+    var bound = min(objective, max(0, lagrangianBound))
+    var solverName = "Lagrangian bound"
+    var isProved = false
+    statistics.heuristicObjective = objective
+
+    if !isGoodEnough(objective: objective, bound: bound) {
+      // A better assignment by more than the gap has only choices below this.
+      let threshold = objective * (1 - options.relativeGap * (1 - 1e-6))
+      let core = self.core(compact, dual: dual, threshold: threshold)
+      if let core {
+        for count in core.choices.map(\.count) where count > 1 {
+          statistics.coreOperatorCount += 1
+          statistics.coreChoiceCount += count
+        }
+        var coreOptions = options
+        coreOptions.timeLimitSeconds = deadline.remainingSeconds
+        let incumbent = core.index(of: selection)
+        let answer = try solver.solve(core.problem, options: coreOptions, incumbent: incumbent)
+        solverName = solver.name
+        if !answer.selection.isEmpty {
+          let candidate = core.original(answer.selection)
+          guard problem.isFeasible(candidate) else {
+            throw .solverFailed(
+              "\(solver.name) returned an assignment that breaks a limit. Report this; a smaller "
+                + "time limit gives the assignment found without it.")
+          }
+          if problem.loss(of: candidate) < objective {
+            selection = candidate
+            objective = problem.loss(of: candidate)
+          }
+        }
+        isProved = answer.isOptimal
+        let proved = answer.bound.isNaN ? -.infinity : answer.bound
+        bound = min(objective, max(bound, min(threshold, proved)))
+      } else {
+        // Every assignment better than the threshold is ruled out.
+        bound = min(objective, max(bound, threshold))
+      }
+    }
+    let gap = objective > 0 ? (objective - bound) / objective : 0
+    let isOptimal = isProved || gap <= options.relativeGap
+    return SearchResult(
+      selection: selection,
+      certificate: Certificate(
+        status: isOptimal ? .optimal : .feasible, objective: objective, bound: bound,
+        solver: solverName, seconds: deadline.elapsedSeconds),
+      shadowPrices: zip(dual.best.multipliers, compact.useScales).map {
+        $0 * compact.lossScale / $1
+      },
+      statistics: statistics)
+  }
+
+  private func isGoodEnough(objective: Double, bound: Double) -> Bool {
+    if let acceptableLoss, objective <= acceptableLoss { return true }
+    return objective - bound <= options.relativeGap * objective
+  }
+
+  /// Repairs and improves the assignments that the relaxation went through near its optimum.
+  private func heuristic(_ compact: CompactProblem, dual: LagrangianDual) -> [Int]? {
+    let prices = dual.best.multipliers
+    let search = PrimalSearch(compact, prices: prices, deadline: deadline)
+    let function = LagrangianFunction(problem: compact)
+    var starts = [dual.best.selection]
+    // Assignments at slightly higher prices use slightly less.
+    for factor in [1.0001, 1.001, 1.01, 1.03, 1.1, 1.3, 2] {
+      starts.append(function(prices.map { $0 * factor }).selection)
+    }
+    let late = dual.visited.suffix(16).map(\.selection)
+    starts += late
+    // The smallest of everything, for limits that leave no choice.
+    starts += dual.visited.suffix(64).prefix(48).map(\.selection)
+
+    var best: (selection: [Int], loss: Double)?
+    var seen: Set<[Int]> = []
+    for start in starts where seen.insert(start).inserted {
+      // The first few starts are tried in any case.
+      if deadline.hasPassed, best != nil || seen.count > 4 { break }
+      if best != nil, seen.count > 24 { break }
+      guard let repaired = search.repaired(start, isUrgent: seen.count > 4) else { continue }
+      let improved = search.improved(repaired, depth: 2, combinationLimit: 300_000)
+      let loss = compact.loss(of: improved)
+      if loss < best?.loss ?? .infinity { best = (improved, loss) }
+      if loss - dual.best.bound <= options.relativeGap * loss { break }
+    }
+    guard let best else { return nil }
+    let polished = search.improved(best.selection, depth: 3)
+    let selection = compact.original(polished)
+    return problem.isFeasible(selection) ? selection : nil
+  }
+
+  /// The choices that an assignment with a loss below `threshold` could have; `nil` where some
+  /// operator has none, so that there is no such assignment.
+  private func core(
+    _ compact: CompactProblem, dual: LagrangianDual, threshold: Double
+  ) -> Core? {
+    let limit = threshold / compact.lossScale
+    let reducedCosts = LagrangianFunction(problem: compact).reducedCosts(dual.best.multipliers)
+    // The bound already stands below rounding; a reduced cost has a few roundings of its own.
+    let margin = 1e-12 * abs(limit)
+    let core = compact.restricted { dual.best.bound + reducedCosts[$0] <= limit + margin }
+    return Core(core, of: problem)
+  }
+}
+
+/// What the reduction leaves of a problem.
+struct Core {
+  /// The smaller problem, in the units of the problem as given.
+  let problem: AssignmentProblem
+  /// Indices of the problem as given, by operator and choice of the core.
+  let choices: [[Int]]
+
+  /// `nil` where an operator has no choice left.
+  init?(_ compact: CompactProblem, of whole: AssignmentProblem) {
+    choices = (0..<compact.operatorCount).map { i in
+      Array(compact.originalIndices[compact.starts[i]..<compact.starts[i + 1]])
+    }
+    let kept = zip(choices, whole.choices).map { indices, all in indices.map { all[$0] } }
+    guard let problem = try? AssignmentProblem(choices: kept, limits: whole.limits) else {
+      return nil
+    }
+    self.problem = problem
+  }
+
+  /// A selection of the whole problem as one of the core; `nil` where it has a fixed choice.
+  func index(of selection: [Int]) -> [Int]? {
+    var result: [Int] = []
+    for (choice, kept) in zip(selection, choices) {
+      guard let index = kept.firstIndex(of: choice) else { return nil }
+      result.append(index)
+    }
+    return result
+  }
+
+  /// A selection of the core as one of the whole problem.
+  func original(_ selection: [Int]) -> [Int] { zip(choices, selection).map { $0[$1] } }
+}

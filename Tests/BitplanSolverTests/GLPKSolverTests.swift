@@ -1,0 +1,106 @@
+import BitplanCore
+import BitplanSearch
+import BitplanSolver
+import Testing
+
+/// GLPK on its own, without the reduction in front of it.
+struct GLPKSolverTests {
+  static let exact: SearchOptions = {
+    var options = SearchOptions()
+    options.relativeGap = 0
+    options.timeLimitSeconds = 300
+    return options
+  }()
+
+  @Test func nameHasAVersion() {
+    let name = GLPKSolver().name
+    #expect(name.hasPrefix("GLPK "))
+    #expect(name.dropFirst(5).first?.isNumber == true)
+  }
+
+  @Test("agrees with exhaustive search, with and without an incumbent", arguments: 0...3)
+  func agreesWithEnumeration(_ limits: Int) throws {
+    var generator = SeededGenerator(state: 500 + UInt64(limits))
+    for _ in 0..<100 {
+      let problem = try SyntheticProblems.small(
+        operators: Int.random(in: 1...6, using: &generator), choices: 5, limits: limits,
+        generator: &generator)
+      let truth = Enumeration(problem).optimum
+      let cold = try GLPKSolver().solve(problem, options: Self.exact, incumbent: nil)
+      #expect(cold.isOptimal)
+      if let truth {
+        #expect(problem.loss(of: cold.selection) == truth)
+        #expect(problem.isFeasible(cold.selection))
+        #expect(cold.bound <= truth)
+        // From the optimum itself: nothing better is found, and that is proved.
+        let warm = try GLPKSolver().solve(problem, options: Self.exact, incumbent: cold.selection)
+        #expect(problem.loss(of: warm.selection) == truth)
+        #expect(warm.isOptimal && warm.bound <= truth)
+      } else {
+        #expect(cold.selection.isEmpty)
+        #expect(cold.bound == .infinity)
+      }
+    }
+  }
+
+  @Test("an improvable incumbent is improved")
+  func improvesTheIncumbent() throws {
+    let problem = try AssignmentProblem(
+      choices: (0..<10).map { i in
+        [.init(loss: Double(i + 1), uses: [0]), .init(loss: 0, uses: [1])]
+      }, limits: [.init(name: "slots", value: 4)])
+    let worst = [Int](repeating: 0, count: 10)
+    let answer = try GLPKSolver().solve(problem, options: Self.exact, incumbent: worst)
+    #expect(problem.loss(of: answer.selection) == 21)  // 1 + 2 + … + 6: the four largest are paid for
+    #expect(answer.isOptimal)
+  }
+
+  @Test("an incumbent that breaks a limit is refused")
+  func refusesInfeasibleIncumbent() throws {
+    let problem = try AssignmentProblem(
+      choices: [[.init(loss: 0, uses: [2]), .init(loss: 1, uses: [1])]],
+      limits: [.init(name: "a", value: 1)])
+    #expect(throws: SearchError.self) {
+      try GLPKSolver().solve(problem, options: Self.exact, incumbent: [0])
+    }
+    #expect(throws: SearchError.self) {
+      try GLPKSolver().solve(problem, options: Self.exact, incumbent: [])
+    }
+  }
+
+  @Test("a limit that is one byte short of an assignment excludes it")
+  func doesNotTrustTolerances() throws {
+    // 1 byte in 8e9 is far below GLPK's feasibility tolerance.
+    let choices = (0..<8).map { i in
+      [
+        AssignmentProblem.Choice(loss: 1, uses: [1e9]),
+        AssignmentProblem.Choice(loss: 2 + Double(i) / 16, uses: [5e8]),
+      ]
+    }
+    let problem = try AssignmentProblem(
+      choices: choices, limits: [.init(name: "bytes", value: 8e9 - 1)])
+    let answer = try GLPKSolver().solve(problem, options: Self.exact, incumbent: nil)
+    #expect(problem.isFeasible(answer.selection))
+    #expect(problem.loss(of: answer.selection) == 9)
+    #expect(answer.bound <= 9)
+    let result = try Search.solve(problem, solver: GLPKSolver(), options: Self.exact)
+    #expect(result.certificate.objective == 9)
+    try CertificateChecker.check(result, of: problem)
+  }
+
+  @Test("several threads solve at once")
+  func worksOnManyThreads() async throws {
+    let problem = try SyntheticProblems.perFormat(
+      shapes: SyntheticProblems.shapes(layers: 2, width: 256), formats: WeightFormat.all,
+      tightness: [0.3, 0.4], seed: 4)
+    let expected = try GLPKSolver().solve(problem, options: SearchOptions(), incumbent: nil)
+    try await withThrowingTaskGroup(of: [Int].self) { group in
+      for _ in 0..<8 {
+        group.addTask {
+          try GLPKSolver().solve(problem, options: SearchOptions(), incumbent: nil).selection
+        }
+      }
+      for try await selection in group { #expect(selection == expected.selection) }
+    }
+  }
+}
