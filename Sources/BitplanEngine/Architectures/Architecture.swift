@@ -58,6 +58,15 @@ package protocol Architecture: Sendable {
   func makeForwardPass(
     vectors: [FloatMatrix], products: MatrixProducts, capacity: Int
   ) -> any ForwardPass
+
+  /// Reverse mode of one sequence, at most `capacity` tokens long.
+  ///
+  /// - Parameters:
+  ///   - vectors: one matrix for every element of ``vectors``.
+  ///   - weights: one float matrix for every operator.
+  func makeBackwardSteps(
+    vectors: [FloatMatrix], weights: [FloatMatrix], context: KernelContext, capacity: Int
+  ) -> any BackwardSteps
 }
 
 /// One sequence on its way through a model, layer by layer.

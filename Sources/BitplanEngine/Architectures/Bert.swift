@@ -138,4 +138,12 @@ package struct Bert: Architecture {
     BertPass(
       self, vectors: NamedVectors(self.vectors, vectors), products: products, capacity: capacity)
   }
+
+  package func makeBackwardSteps(
+    vectors: [FloatMatrix], weights: [FloatMatrix], context: KernelContext, capacity: Int
+  ) -> any BackwardSteps {
+    BertBackward(
+      self, vectors: NamedVectors(self.vectors, vectors), weights: weights, context: context,
+      capacity: capacity)
+  }
 }

@@ -86,6 +86,14 @@ extension DecoderArchitecture {
     DecoderPass(
       decoder, vectors: NamedVectors(self.vectors, vectors), products: products, capacity: capacity)
   }
+
+  package func makeBackwardSteps(
+    vectors: [FloatMatrix], weights: [FloatMatrix], context: KernelContext, capacity: Int
+  ) -> any BackwardSteps {
+    DecoderBackward(
+      decoder, vectors: NamedVectors(self.vectors, vectors), weights: weights, context: context,
+      capacity: capacity)
+  }
 }
 
 /// Vectors by tensor name.

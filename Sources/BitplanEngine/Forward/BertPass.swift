@@ -2,10 +2,12 @@ import BitplanKernels
 
 /// Forward pass of a ``Bert``: buffers and one layer's arithmetic.
 ///
-/// A sequence is one chunk, since every token attends to every other.
+/// A sequence is one chunk, since every token attends to every other. After
+/// ``runLayer(_:count:position:)`` every intermediate result of the layer is still in its buffer,
+/// which the backward pass relies on.
 final class BertPass: ForwardPass {
   /// Vectors and first operator of one layer.
-  private struct Layer {
+  struct Layer {
     let biases: [FloatMatrix]
     let attentionNorm: (weight: FloatMatrix, bias: FloatMatrix)
     let outputNorm: (weight: FloatMatrix, bias: FloatMatrix)
@@ -14,21 +16,29 @@ final class BertPass: ForwardPass {
 
   let chunkCapacity: Int
   var hidden: FloatMatrix { state.values }
-  private let bert: Bert
-  private let products: MatrixProducts
-  private let layers: [Layer]
-  private let positions: FloatMatrix
-  private let tokenTypes: FloatMatrix
-  private let embeddingNorm: (weight: FloatMatrix, bias: FloatMatrix)
-  private let attention: Attention
+  let bert: Bert
+  let products: MatrixProducts
+  let layers: [Layer]
+  let positions: FloatMatrix
+  let tokenTypes: FloatMatrix
+  let embeddingNorm: (weight: FloatMatrix, bias: FloatMatrix)
+  let queries: FloatMatrix
+  let keys: FloatMatrix
+  let values: FloatMatrix
+  /// Input of the attention's output projection.
+  let attended: Activations
+  /// Input of the first LayerNorm; before the layers, of the embeddings' LayerNorm.
+  let attentionSum: FloatMatrix
+  /// Output of the first LayerNorm.
+  let middle: Activations
+  /// Input of GELU.
+  let expanded: FloatMatrix
+  /// Output of GELU.
+  let activated: Activations
+  /// Input of the second LayerNorm.
+  let outputSum: FloatMatrix
   private let state: Activations
-  private let queries: FloatMatrix
-  private let keys: FloatMatrix
-  private let values: FloatMatrix
-  private let attended: Activations
-  private let projected: FloatMatrix
-  private let expanded: FloatMatrix
-  private let activated: Activations
+  private let attention: Attention
 
   init(_ bert: Bert, vectors: NamedVectors, products: MatrixProducts, capacity: Int) {
     self.bert = bert
@@ -58,23 +68,30 @@ final class BertPass: ForwardPass {
     keys = FloatMatrix(rows: capacity, columns: bert.width)
     values = FloatMatrix(rows: capacity, columns: bert.width)
     attended = Activations(capacity: capacity, inputFeatures: bert.width)
-    projected = FloatMatrix(rows: capacity, columns: bert.width)
+    attentionSum = FloatMatrix(rows: capacity, columns: bert.width)
+    middle = Activations(capacity: capacity, inputFeatures: bert.width)
+    outputSum = FloatMatrix(rows: capacity, columns: bert.width)
     expanded = FloatMatrix(rows: capacity, columns: bert.intermediateSize)
     activated = Activations(capacity: capacity, inputFeatures: bert.intermediateSize)
   }
 
   func start(_ tokens: [Int], position: Int) {
-    products.lookUp(0, tokens, into: hidden)
+    products.lookUp(0, tokens, into: attentionSum)
     let width = bert.width
-    withAddresses(hidden, positions, tokenTypes) { hidden, positions, tokenTypes in
+    withAddresses(attentionSum, positions, tokenTypes) { sum, positions, tokenTypes in
       for row in tokens.indices {
-        VectorMath.add(tokenTypes, to: hidden + row * width, width)
-        VectorMath.add(positions + (position + row) * width, to: hidden + row * width, width)
+        VectorMath.add(tokenTypes, to: sum + row * width, width)
+        VectorMath.add(positions + (position + row) * width, to: sum + row * width, width)
       }
     }
     Normalization.layer(
-      hidden, adding: nil, count: tokens.count, weight: embeddingNorm.weight,
-      bias: embeddingNorm.bias, epsilon: bert.epsilon, products.context.pool)
+      attentionSum, adding: nil, count: tokens.count, weight: embeddingNorm.weight,
+      bias: embeddingNorm.bias, epsilon: bert.epsilon, into: hidden, products.context.pool)
+  }
+
+  /// Where a head's keys and values lie in their buffers.
+  var layout: Attention.Layout {
+    Attention.Layout(headStride: bert.width / bert.headCount, rowStride: bert.width)
   }
 
   func runLayer(_ index: Int, count: Int, position: Int) {
@@ -85,21 +102,20 @@ final class BertPass: ForwardPass {
     multiply(1, layer, state, into: keys, count)
     multiply(2, layer, state, into: values, count)
     attention.run(
-      queries: queries, keys: keys, values: values,
-      layout: Attention.Layout(headStride: bert.width / bert.headCount, rowStride: bert.width),
-      count: count, position: 0, into: attended.values, pool)
+      queries: queries, keys: keys, values: values, layout: layout, count: count, position: 0,
+      into: attended.values, pool)
     attended.didChange(tokenCount: count)
-    multiply(3, layer, attended, into: projected, count)
+    multiply(3, layer, attended, into: attentionSum, count)
     Normalization.layer(
-      hidden, adding: projected, count: count, weight: layer.attentionNorm.weight,
-      bias: layer.attentionNorm.bias, epsilon: bert.epsilon, pool)
-    state.didChange(tokenCount: count)
-    multiply(4, layer, state, into: expanded, count)
+      attentionSum, adding: hidden, count: count, weight: layer.attentionNorm.weight,
+      bias: layer.attentionNorm.bias, epsilon: bert.epsilon, into: middle.values, pool)
+    middle.didChange(tokenCount: count)
+    multiply(4, layer, middle, into: expanded, count)
     activate(count: count)
-    multiply(5, layer, activated, into: projected, count)
+    multiply(5, layer, activated, into: outputSum, count)
     Normalization.layer(
-      hidden, adding: projected, count: count, weight: layer.outputNorm.weight,
-      bias: layer.outputNorm.bias, epsilon: bert.epsilon, pool)
+      outputSum, adding: middle.values, count: count, weight: layer.outputNorm.weight,
+      bias: layer.outputNorm.bias, epsilon: bert.epsilon, into: hidden, pool)
   }
 
   func finish(rows: Range<Int>, into output: FloatMatrix) {

@@ -3,14 +3,15 @@ import BitplanKernels
 /// Forward pass of a ``Decoder``: buffers, KV cache, and one layer's arithmetic.
 ///
 /// The same code runs float, simulated and packed weights: they differ inside ``MatrixProducts``.
-/// Nothing is allocated after `init`.
+/// Nothing is allocated after `init`. After ``runLayer(_:count:position:)`` every intermediate
+/// result of the layer is still in its buffer, which the backward pass relies on.
 final class DecoderPass: ForwardPass {
   /// Tokens that go through a layer together: enough to reuse every weight, few enough to keep
   /// the activations in the second-level cache.
   static let largestChunk = 512
 
   /// Vectors and first operator of one layer; operators follow in the order of ``Place``.
-  private struct Layer {
+  struct Layer {
     let inputNorm: FloatMatrix
     let postAttentionNorm: FloatMatrix
     let biases: [FloatMatrix?]
@@ -21,32 +22,49 @@ final class DecoderPass: ForwardPass {
   }
 
   /// Operators of a layer in their order.
-  private enum Place: Int, CaseIterable { case query, key, value, output, gate, up, down }
+  enum Place: Int, CaseIterable { case query, key, value, output, gate, up, down }
 
   let chunkCapacity: Int
   let hidden: FloatMatrix
-  private let decoder: Decoder
-  private let products: MatrixProducts
-  private let capacity: Int
-  private let layers: [Layer]
-  private let finalNorm: FloatMatrix
-  private let rotary: RotaryTable
+  let decoder: Decoder
+  let products: MatrixProducts
+  /// Positions that the KV cache holds.
+  let capacity: Int
+  let layers: [Layer]
+  let finalNorm: FloatMatrix
+  let rotary: RotaryTable
+  /// Input of query, key and value.
+  let attentionInput: Activations
+  /// Rotated queries.
+  let queries: FloatMatrix
+  /// Input of the output projection.
+  let attended: Activations
+  /// The residual stream between attention and MLP.
+  let middle: FloatMatrix
+  /// Input of gate and up.
+  let mlpInput: Activations
+  let gate: FloatMatrix
+  let up: FloatMatrix
+  /// Input of down.
+  let gated: Activations
+  /// Input of the head.
+  let headInput: Activations
   private let attention: Attention
-  private let normed: Activations
-  private let queries: FloatMatrix
   private let keys: FloatMatrix
   private let values: FloatMatrix
-  private let attended: Activations
   private let projected: FloatMatrix
-  private let gate: FloatMatrix
-  private let up: FloatMatrix
-  private let gated: Activations
 
-  init(_ decoder: Decoder, vectors: NamedVectors, products: MatrixProducts, capacity: Int) {
+  /// Makes the buffers.
+  ///
+  /// - Parameter largestChunk: most tokens that go through a layer together.
+  init(
+    _ decoder: Decoder, vectors: NamedVectors, products: MatrixProducts, capacity: Int,
+    largestChunk: Int = DecoderPass.largestChunk
+  ) {
     self.decoder = decoder
     self.products = products
     self.capacity = capacity
-    let chunk = min(capacity, Self.largestChunk)
+    let chunk = min(capacity, largestChunk)
     chunkCapacity = chunk
     layers = (0..<decoder.layerCount).map { layer in
       let prefix = "model.layers.\(layer)."
@@ -71,7 +89,10 @@ final class DecoderPass: ForwardPass {
       headSize: decoder.headSize, isCausal: true, capacity: capacity,
       threads: products.context.pool.threadCount)
     hidden = FloatMatrix(rows: chunk, columns: decoder.width)
-    normed = Activations(capacity: chunk, inputFeatures: decoder.width)
+    middle = FloatMatrix(rows: chunk, columns: decoder.width)
+    attentionInput = Activations(capacity: chunk, inputFeatures: decoder.width)
+    mlpInput = Activations(capacity: chunk, inputFeatures: decoder.width)
+    headInput = Activations(capacity: chunk, inputFeatures: decoder.width)
     queries = FloatMatrix(rows: chunk, columns: decoder.queryFeatures)
     keys = FloatMatrix(rows: chunk, columns: decoder.keyValueFeatures)
     values = FloatMatrix(rows: chunk, columns: decoder.keyValueFeatures)
@@ -88,39 +109,48 @@ final class DecoderPass: ForwardPass {
     let layer = layers[index]
     let pool = products.context.pool
 
-    normalize(layer.inputNorm, rows: 0..<count)
-    multiply(.query, layer, normed, into: queries, count)
-    multiply(.key, layer, normed, into: keys, count)
-    multiply(.value, layer, normed, into: values, count)
+    normalize(hidden, layer.inputNorm, rows: 0..<count, into: attentionInput)
+    multiply(.query, layer, attentionInput, into: queries, count)
+    multiply(.key, layer, attentionInput, into: keys, count)
+    multiply(.value, layer, attentionInput, into: values, count)
     rotateAndStore(layer, count: count, position: position)
     attention.run(
-      queries: queries, keys: layer.keys, values: layer.values,
-      layout: Attention.Layout(
-        headStride: capacity * decoder.headSize, rowStride: decoder.headSize),
-      count: count, position: position, into: attended.values, pool)
+      queries: queries, keys: layer.keys, values: layer.values, layout: cacheLayout, count: count,
+      position: position, into: attended.values, pool)
     attended.didChange(tokenCount: count)
     multiply(.output, layer, attended, into: projected, count)
-    Normalization.add(projected, to: hidden, count: count, pool)
+    Normalization.add(hidden, projected, into: middle, count: count, pool)
 
-    normalize(layer.postAttentionNorm, rows: 0..<count)
-    multiply(.gate, layer, normed, into: gate, count)
-    multiply(.up, layer, normed, into: up, count)
+    normalize(middle, layer.postAttentionNorm, rows: 0..<count, into: mlpInput)
+    multiply(.gate, layer, mlpInput, into: gate, count)
+    multiply(.up, layer, mlpInput, into: up, count)
     activate(count: count)
     multiply(.down, layer, gated, into: projected, count)
-    Normalization.add(projected, to: hidden, count: count, pool)
+    Normalization.add(middle, projected, into: hidden, count: count, pool)
+  }
+
+  /// Where a head's keys and values lie in a layer's cache.
+  var cacheLayout: Attention.Layout {
+    Attention.Layout(headStride: capacity * decoder.headSize, rowStride: decoder.headSize)
+  }
+
+  /// Index of the head, or of the table that is also the head.
+  var headOperator: Int {
+    decoder.tiedHead ? 0 : 1 + decoder.layerCount * Place.allCases.count
   }
 
   func finish(rows: Range<Int>, into output: FloatMatrix) {
-    normalize(finalNorm, rows: rows)
-    let head = decoder.tiedHead ? 0 : 1 + decoder.layerCount * Place.allCases.count
-    products.multiply(head, normed, into: output)
+    normalize(hidden, finalNorm, rows: rows, into: headInput)
+    products.multiply(headOperator, headInput, into: output)
   }
 
-  private func normalize(_ weight: FloatMatrix, rows: Range<Int>) {
+  private func normalize(
+    _ x: FloatMatrix, _ weight: FloatMatrix, rows: Range<Int>, into output: Activations
+  ) {
     Normalization.rms(
-      hidden, rows: rows, weight: weight, epsilon: decoder.epsilon, into: normed.values,
+      x, rows: rows, weight: weight, epsilon: decoder.epsilon, into: output.values,
       products.context.pool)
-    normed.didChange(tokenCount: rows.count)
+    output.didChange(tokenCount: rows.count)
   }
 
   private func multiply(

@@ -58,6 +58,52 @@ enum FloatProduct {
     }
   }
 
+  /// `x = g · w`, or `x += g · w`, for the first `tokenCount` rows: the input gradient of
+  /// `multiply`.
+  ///
+  /// - Parameters:
+  ///   - g: `[≥ tokenCount, outputFeatures]`.
+  ///   - w: `[outputFeatures, inputFeatures]`.
+  ///   - x: `[≥ tokenCount, inputFeatures]`.
+  static func multiplyBack(
+    _ g: FloatMatrix, tokenCount: Int, by w: FloatMatrix, into x: FloatMatrix, adding: Bool = false,
+    _ pool: ThreadPool
+  ) {
+    prepare()
+    let (inputs, outputs) = (w.columns, w.rows)
+    precondition(x.columns == inputs && g.columns == outputs, "operator and buffers must agree")
+    precondition(tokenCount <= x.rows && tokenCount <= g.rows, "more tokens than the buffers hold")
+    guard tokenCount > 0 else { return }
+    let tileInputs = max(128, (inputs / 8 + 63) / 64 * 64)
+    let inputTiles = (inputs + tileInputs - 1) / tileInputs
+    let tiles = inputTiles * ((tokenCount + tileTokens - 1) / tileTokens)
+    split(tiles, work: tokenCount * inputs * outputs, pool) { tile in
+      let firstToken = tile / inputTiles * tileTokens
+      let tokens = min(tileTokens, tokenCount - firstToken)
+      let firstInput = tile % inputTiles * tileInputs
+      let count = min(tileInputs, inputs - firstInput)
+      withAddresses(g, w, x) { g, w, x in
+        cblas_sgemm(
+          CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(tokens), Int32(count), Int32(outputs),
+          1, g + firstToken * outputs, Int32(outputs), w + firstInput, Int32(inputs),
+          adding ? 1 : 0, x + firstToken * inputs + firstInput, Int32(inputs))
+      }
+    }
+  }
+
+  /// `gradient += gᵀ · x`: the weight gradient of `multiply`, `[outputFeatures, inputFeatures]`.
+  static func addWeightGradient(
+    _ g: FloatMatrix, _ x: FloatMatrix, tokenCount: Int, to gradient: FloatMatrix
+  ) {
+    prepare()
+    withAddresses(g, x, gradient) { g, x, target in
+      cblas_sgemm(
+        CblasRowMajor, CblasTrans, CblasNoTrans, Int32(gradient.rows), Int32(gradient.columns),
+        Int32(tokenCount), 1, g, Int32(gradient.rows), x, Int32(gradient.columns), 1, target,
+        Int32(gradient.columns))
+    }
+  }
+
   /// Runs `body` for every tile: on all threads when `work` multiply-adds are worth it.
   static func split(
     _ tiles: Int, work: Int, _ pool: ThreadPool, _ body: @Sendable (Int) -> Void

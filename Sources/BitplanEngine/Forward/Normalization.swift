@@ -33,33 +33,37 @@ enum Normalization {
     }
   }
 
-  /// LayerNorm (Ba, Kiros, Hinton 2016, arXiv:1607.06450) of `x + residual`, in place in `x`.
+  /// LayerNorm (Ba, Kiros, Hinton 2016, arXiv:1607.06450):
+  /// `out = weight · (s − mean s) / √(var s + ε) + bias`.
   ///
   /// - Parameters:
-  ///   - x: `[≥ count, width]`: replaced by `weight · (s − mean s) / √(var s + ε) + bias` with
-  ///     `s = x + residual`.
-  ///   - residual: `[≥ count, width]`, or `nil` for none.
+  ///   - sum: `[≥ count, width]`: `s` without the residual; holds `s` afterwards.
+  ///   - residual: `[≥ count, width]`, added to `sum` first, or `nil` for none.
+  ///   - out: `[≥ count, width]`; may be `residual`.
   static func layer(
-    _ x: FloatMatrix, adding residual: FloatMatrix?, count: Int, weight: FloatMatrix,
-    bias: FloatMatrix, epsilon: Float, _ pool: ThreadPool
+    _ sum: FloatMatrix, adding residual: FloatMatrix?, count: Int, weight: FloatMatrix,
+    bias: FloatMatrix, epsilon: Float, into out: FloatMatrix, _ pool: ThreadPool
   ) {
-    let width = x.columns
+    let width = sum.columns
     RowWork.forEach(count, elementsPerRow: width * 4, pool) { part in
-      withAddresses(x, residual ?? x, weight, bias) { x, source, weight, bias in
-        for index in part {
-          let row = x + index * width
-          if residual != nil { VectorMath.add(source + index * width, to: row, width) }
-          let (mean, variance) = Self.meanAndVariance(row, width)
-          let factor = 1 / (variance + epsilon).squareRoot()
-          VectorMath.forEachVector(width) { column, lanes in
-            if lanes == 8 {
-              let centred = (VectorMath.load(row, column) - mean) * factor
-              VectorMath.store(
-                centred * VectorMath.load(weight, column) + VectorMath.load(bias, column), row,
-                column)
-            } else {
-              for tail in column..<column + lanes {
-                row[tail] = (row[tail] - mean) * factor * weight[tail] + bias[tail]
+      withAddresses(sum, residual ?? sum, weight, bias) { sum, source, weight, bias in
+        out.withAddress { out in
+          for index in part {
+            let row = sum + index * width
+            let target = out + index * width
+            if residual != nil { VectorMath.add(source + index * width, to: row, width) }
+            let (mean, variance) = Self.meanAndVariance(row, width)
+            let factor = 1 / (variance + epsilon).squareRoot()
+            VectorMath.forEachVector(width) { column, lanes in
+              if lanes == 8 {
+                let centred = (VectorMath.load(row, column) - mean) * factor
+                VectorMath.store(
+                  centred * VectorMath.load(weight, column) + VectorMath.load(bias, column), target,
+                  column)
+              } else {
+                for tail in column..<column + lanes {
+                  target[tail] = (row[tail] - mean) * factor * weight[tail] + bias[tail]
+                }
               }
             }
           }
@@ -98,13 +102,15 @@ enum Normalization {
     return (mean, variance / Float(count))
   }
 
-  /// `y += x` for the first `count` rows.
-  static func add(_ x: FloatMatrix, to y: FloatMatrix, count: Int, _ pool: ThreadPool) {
-    let width = y.columns
+  /// `out = a + b` for the first `count` rows; `out` may be one of the two.
+  static func add(
+    _ a: FloatMatrix, _ b: FloatMatrix, into out: FloatMatrix, count: Int, _ pool: ThreadPool
+  ) {
+    let width = out.columns
     RowWork.forEach(count, elementsPerRow: width, pool) { part in
-      withAddresses(x, y) { x, y in
+      withAddresses(a, b, out) { a, b, out in
         let offset = part.lowerBound * width
-        VectorMath.add(x + offset, to: y + offset, part.count * width)
+        VectorMath.add(a + offset, b + offset, into: out + offset, part.count * width)
       }
     }
   }

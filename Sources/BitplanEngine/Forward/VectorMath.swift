@@ -154,6 +154,22 @@ package enum VectorMath {
     }
   }
 
+  /// `out = a + b`.
+  @inline(__always)
+  static func add(
+    _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, into out: Floats, _ count: Int
+  ) {
+    var index = 0
+    while index + 8 <= count {
+      store(load(a, index) + load(b, index), out, index)
+      index += 8
+    }
+    while index < count {
+      out[index] = a[index] + b[index]
+      index += 1
+    }
+  }
+
   /// `y += a·x`.
   @inline(__always)
   static func add(_ a: Float, times x: UnsafePointer<Float>, to y: Floats, _ count: Int) {
