@@ -21,6 +21,16 @@ public struct ModelConfiguration: Sendable {
     modelType = try node.required("model_type").string()
   }
 
+  /// Reads a configuration that is kept inside another file.
+  ///
+  /// - Parameter name: what errors call it.
+  public init(text: String, name: String) throws(CheckpointError) {
+    let node = try JSONNode(file: name, text: text)
+    path = name
+    root = node.value
+    modelType = try node.required("model_type").string()
+  }
+
   private var node: JSONNode { JSONNode(file: path, value: root) }
 
   /// Whether there is such a key with a value other than null.

@@ -21,11 +21,11 @@ public enum ArtifactFile {
         "\(path.quoted) cannot be written: \(sentence(about: error)). Nothing was changed.")
     }
     data.append(UInt8(ascii: "\n"))
-    try write(Array(data), path: path)
+    try write(bytes: Array(data), path: path)
   }
 
   /// Bytes as they are.
-  public static func write(_ bytes: [UInt8], path: String) throws(CheckpointError) {
+  public static func write(bytes: [UInt8], path: String) throws(CheckpointError) {
     let staged = try StagedFile(path: path)
     var failure: CheckpointError?
     bytes.withUnsafeBytes { buffer in
@@ -36,8 +36,8 @@ public enum ArtifactFile {
   }
 
   /// Text as it is.
-  public static func write(_ text: String, path: String) throws(CheckpointError) {
-    try write(Array(text.utf8), path: path)
+  public static func write(text: String, path: String) throws(CheckpointError) {
+    try write(bytes: Array(text.utf8), path: path)
   }
 
   /// Decodes; the error names the file, the key path and what to do.
