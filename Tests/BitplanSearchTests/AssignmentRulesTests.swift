@@ -26,9 +26,10 @@ struct GlobPatternTests {
 struct AssignmentRulesTests {
   typealias Choice = AssignmentProblem.Choice
 
-  static let names = (0..<2).flatMap { layer in
-    ["q_proj", "k_proj", "v_proj", "o_proj"].map { "model.layers.\(layer).self_attn.\($0)" }
-  } + ["lm_head"]
+  static let names =
+    (0..<2).flatMap { layer in
+      ["q_proj", "k_proj", "v_proj", "o_proj"].map { "model.layers.\(layer).self_attn.\($0)" }
+    } + ["lm_head"]
   static let formats = ["int2_g64", "int4_g64", "int8_g64"]
 
   static func problem(seed: UInt64, unit: Double) throws -> AssignmentProblem {
@@ -56,7 +57,9 @@ struct AssignmentRulesTests {
     #expect(restricted.expanded([0, 1, 2, 0, 1, 2, 0, 1, 2]) == [0, 1, 2, 0, 1, 2, 0, 1, 2])
   }
 
-  @Test("the restricted optimum is the best of all assignments that keep the rules", arguments: [1.0, 1e-7])
+  @Test(
+    "the restricted optimum is the best of all assignments that keep the rules",
+    arguments: [1.0, 1e-7])
   func agreesWithEnumeration(_ unit: Double) throws {
     let rules = AssignmentRules(
       pins: [.init("lm_head", to: ["int8_g64"])],
@@ -107,11 +110,13 @@ struct AssignmentRulesTests {
   func repeatedLabels() throws {
     let problem = try AssignmentProblem(
       choices: [
-        [1.0, 2, 3].map { Choice(loss: $0, uses: []) }, [10.0, 20, 30].map { Choice(loss: $0, uses: []) },
+        [1.0, 2, 3].map { Choice(loss: $0, uses: []) },
+        [10.0, 20, 30].map { Choice(loss: $0, uses: []) },
       ], limits: [])
     let restricted = try AssignmentRules(groups: [.init(["a.*", "b.*"])]).applied(
       to: problem, names: ["a.x", "b.x"], labels: [["p", "q", "p"], ["p", "p", "r"]])
-    #expect(restricted.problem.choices == [[Choice(loss: 11, uses: []), Choice(loss: 23, uses: [])]])
+    #expect(
+      restricted.problem.choices == [[Choice(loss: 11, uses: []), Choice(loss: 23, uses: [])]])
     #expect(restricted.expanded([1]) == [2, 1])
   }
 

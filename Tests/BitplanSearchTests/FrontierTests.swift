@@ -92,17 +92,21 @@ struct FrontierTests {
     // With two formats the best split of k tiles takes the rows that gain most.
     let formats = [Self.formats[0], Self.formats[2]]
     let losses = Self.losses(rows: 128, seed: 8).map { [$0[0], $0[2]] }
-    let points = try Frontier.build(rows: losses, formats: formats, inputFeatures: 64, pointLimit: 40)
+    let points = try Frontier.build(
+      rows: losses, formats: formats, inputFeatures: 64, pointLimit: 40)
     let gains = losses.map { $0[0] - $0[1] }.sorted(by: >)
     let all = losses.reduce(0.0) { $0 + $1[0] }
     for tiles in 0...8 {
       let best = all - gains.prefix(16 * tiles).reduce(0, +)
       let segments = [(formats[0], 128 - 16 * tiles), (formats[1], 16 * tiles)].filter { $0.1 > 0 }
-      let bytes = segments.reduce(0) {
-        $0 + $1.0.storedBytes(MatrixShape(outputFeatures: $1.1, inputFeatures: 64))
-      } + (segments.count > 1 ? Plan.Assignment.rowMapBytes(outputFeatures: 128) : 0)
+      let bytes =
+        segments.reduce(0) {
+          $0 + $1.0.storedBytes(MatrixShape(outputFeatures: $1.1, inputFeatures: 64))
+        } + (segments.count > 1 ? Plan.Assignment.rowMapBytes(outputFeatures: 128) : 0)
       // Sums in another order: 128 roundings.
-      let found = points.contains { $0.storedBytes <= bytes && $0.loss <= best + all * 128 * 0x1p-52 }
+      let found = points.contains {
+        $0.storedBytes <= bytes && $0.loss <= best + all * 128 * 0x1p-52
+      }
       #expect(found, "no point as good as \(tiles) tiles")
     }
   }

@@ -16,7 +16,9 @@ struct SearchTests {
   /// A knapsack whose relaxation leaves a gap, so that the solver is needed.
   static func gappy() throws -> AssignmentProblem {
     try AssignmentProblem(
-      choices: [3.0, 5, 7, 11, 13].map { [Choice(loss: $0, uses: [0]), Choice(loss: 0, uses: [$0 + 2])] },
+      choices: [3.0, 5, 7, 11, 13].map {
+        [Choice(loss: $0, uses: [0]), Choice(loss: 0, uses: [$0 + 2])]
+      },
       limits: [Limit(name: "room", value: 22)])
   }
 
@@ -58,7 +60,9 @@ struct SearchTests {
 
   @Test func withoutLimitsTheLowestLossWins() throws {
     let problem = try AssignmentProblem(
-      choices: [[Choice(loss: 2, uses: []), Choice(loss: 1, uses: [])], [Choice(loss: 5, uses: [])]],
+      choices: [
+        [Choice(loss: 2, uses: []), Choice(loss: 1, uses: [])], [Choice(loss: 5, uses: [])],
+      ],
       limits: [])
     let result = try Search.solve(problem, solver: EnumeratingSolver())
     #expect(result.selection == [1, 0])
@@ -82,7 +86,12 @@ struct SearchTests {
   @Test func dominanceNeedsLossAndEveryUse() throws {
     // Better in one use and equal in loss, but worse in the other use: both stay.
     let problem = try AssignmentProblem(
-      choices: [[Choice(loss: 1, uses: [1, 3]), Choice(loss: 1, uses: [3, 1]), Choice(loss: 1, uses: [3, 3])]],
+      choices: [
+        [
+          Choice(loss: 1, uses: [1, 3]), Choice(loss: 1, uses: [3, 1]),
+          Choice(loss: 1, uses: [3, 3]),
+        ]
+      ],
       limits: [Limit(name: "a", value: 9), Limit(name: "b", value: 2)])
     let result = try Search.solve(problem, solver: EnumeratingSolver())
     #expect(result.statistics.undominatedCount == 2)
@@ -93,7 +102,9 @@ struct SearchTests {
   func shadowPrices() throws {
     // Slopes per unit of room: 6, 4, 2. With 15 of 30 units the second is half bought.
     let problem = try AssignmentProblem(
-      choices: [60.0, 40, 20].map { [Choice(loss: $0, uses: [0, 1]), Choice(loss: 0, uses: [10, 1])] },
+      choices: [60.0, 40, 20].map {
+        [Choice(loss: $0, uses: [0, 1]), Choice(loss: 0, uses: [10, 1])]
+      },
       limits: [Limit(name: "room", value: 15), Limit(name: "loose", value: 1e6)])
     let result = try Search.solve(problem, solver: EnumeratingSolver(), options: Self.exact)
     #expect(result.certificate.objective == 60)
@@ -108,7 +119,10 @@ struct SearchTests {
     // Every operator can be split evenly by the relaxation, so its optimum is known: each of two
     // limits pays for half of the operators.
     let choices = (0..<10).map { _ in
-      [Choice(loss: 10, uses: [0, 0]), Choice(loss: 0, uses: [2, 0]), Choice(loss: 0, uses: [0, 4])]
+      [
+        Choice(loss: 10, uses: [0, 0]), Choice(loss: 0, uses: [2, 0]),
+        Choice(loss: 0, uses: [0, 4]),
+      ]
     }
     let problem = try AssignmentProblem(
       choices: choices, limits: [Limit(name: "a", value: 7), Limit(name: "b", value: 6)])
@@ -153,7 +167,8 @@ struct SearchTests {
         }
       }
       let least = choices.reduce(0.0) { $0 + $1.map { $0.uses[0] }.min()! }
-      let problem = try AssignmentProblem(choices: choices, limits: [Limit(name: "a", value: least)])
+      let problem = try AssignmentProblem(
+        choices: choices, limits: [Limit(name: "a", value: least)])
       let result = try Search.solve(problem, solver: EnumeratingSolver())
       #expect(problem.uses(of: result.selection) == [least])
       let below = try AssignmentProblem(
@@ -168,7 +183,10 @@ struct SearchTests {
   func checksTheSolver() throws {
     let problem = try Self.gappy()
     func solve(
-      _ answer: @escaping @Sendable (AssignmentProblem, [Int]?) -> Result<([Int], Double, Bool), SearchError>
+      _ answer:
+        @escaping @Sendable (AssignmentProblem, [Int]?) -> Result<
+          ([Int], Double, Bool), SearchError
+        >
     ) throws(SearchError) -> SearchResult {
       try Search.solve(problem, solver: ScriptedSolver(answer: answer), options: Self.exact)
     }
@@ -204,7 +222,8 @@ struct SearchTests {
     #expect(result.statistics.coreOperatorCount > 0)
   }
 
-  @Test("options that are not numbers in range are refused", arguments: [-1.0, .nan, 1.0, .infinity])
+  @Test(
+    "options that are not numbers in range are refused", arguments: [-1.0, .nan, 1.0, .infinity])
   func refusesOptions(_ value: Double) throws {
     let problem = try Self.gappy()
     var gap = SearchOptions()
@@ -224,7 +243,9 @@ struct SearchTests {
   @Test("an objective of zero is optimal without division")
   func zeroObjective() throws {
     let problem = try AssignmentProblem(
-      choices: [[Choice(loss: 0, uses: [1])], [Choice(loss: 0, uses: [1]), Choice(loss: 4, uses: [0])]],
+      choices: [
+        [Choice(loss: 0, uses: [1])], [Choice(loss: 0, uses: [1]), Choice(loss: 4, uses: [0])],
+      ],
       limits: [Limit(name: "a", value: 2)])
     let result = try Search.solve(problem, solver: EnumeratingSolver(), options: Self.exact)
     #expect(result.certificate.objective == 0)
