@@ -130,11 +130,13 @@ public enum Frontier {
   ) throws(SearchError) {
     guard !rows.isEmpty, inputFeatures > 0 else {
       throw .invalidProblem(
-        "An operator of \(rows.count)×\(inputFeatures) has no weights. Give at least one row and column.")
+        "An operator of \(rows.count)×\(inputFeatures) has no weights. Give at least one row and column."
+      )
     }
     guard !formats.isEmpty, Set(formats).count == formats.count else {
       throw .invalidProblem(
-        "The formats are [\(formats.map(\.identifier).joined(separator: ", "))]. Give at least one, each once.")
+        "The formats are [\(formats.map(\.identifier).joined(separator: ", "))]. Give at least one, each once."
+      )
     }
     guard pointLimit >= 2 else {
       throw .invalidProblem("A frontier of \(pointLimit) points has no ends. Ask for at least 2.")
@@ -142,7 +144,8 @@ public enum Frontier {
     for (index, row) in rows.enumerated() {
       guard row.count == formats.count else {
         throw .invalidProblem(
-          "Row \(index) has \(row.count) losses for \(formats.count) formats. Give one for every format.")
+          "Row \(index) has \(row.count) losses for \(formats.count) formats. Give one for every format."
+        )
       }
       guard row.allSatisfy({ $0.isFinite && $0 >= 0 }) else {
         throw .invalidProblem(

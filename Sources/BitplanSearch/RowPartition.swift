@@ -51,7 +51,9 @@ struct RowPartition {
   /// A format of `allowed` (ascending) for every row: the best at `price`, with every format's rows
   /// a multiple of the tile height but for the cheapest one in use.
   func assignment(price: Double, allowed: [Int]) -> [Int] {
-    func cost(_ row: Int, _ format: Int) -> Double { losses[row][format] + price * rowBytes[format] }
+    func cost(_ row: Int, _ format: Int) -> Double {
+      losses[row][format] + price * rowBytes[format]
+    }
     var result = losses.indices.map { row in
       var best = allowed[0]
       for format in allowed.dropFirst() where cost(row, format) < cost(row, best) { best = format }
@@ -78,8 +80,9 @@ struct RowPartition {
         (cost(row, format) - cost(row, result[row]), format)
       }
       let isFilled = promotions.count == Self.tileHeight - remainder
-      let moves = isFilled
-        && promotions.reduce(0) { $0 + $1.price } < demotions.reduce(0) { $0 + $1.price }
+      let moves =
+        isFilled
+          && promotions.reduce(0) { $0 + $1.price } < demotions.reduce(0) { $0 + $1.price }
         ? promotions : demotions
       for move in moves { result[move.row] = move.target }
     }
