@@ -70,7 +70,11 @@ struct SearchRun {
 
     var starts: [[Int]] = []
     if let start { starts.append(start) }
-    if let found = heuristic(compact, dual: dual) { starts.append(found) }
+    let heuristic = Heuristic(
+      compact, dual: dual, relativeGap: options.relativeGap, deadline: deadline)
+    if let found = heuristic.assignment().map(compact.original), problem.isFeasible(found) {
+      starts.append(found)
+    }
     if starts.isEmpty {
       starts.append(try infeasibility.feasibleSelection())
       if let flat = compact.flat(starts[0]) {
@@ -137,39 +141,6 @@ struct SearchRun {
     return objective - bound <= options.relativeGap * objective
   }
 
-  /// Repairs and improves the assignments that the relaxation went through near its optimum.
-  private func heuristic(_ compact: CompactProblem, dual: LagrangianDual) -> [Int]? {
-    let prices = dual.best.multipliers
-    let search = PrimalSearch(compact, prices: prices, deadline: deadline)
-    let function = LagrangianFunction(problem: compact)
-    var starts = [dual.best.selection]
-    // Assignments at slightly higher prices use slightly less.
-    for factor in [1.0001, 1.001, 1.01, 1.03, 1.1, 1.3, 2] {
-      starts.append(function(prices.map { $0 * factor }).selection)
-    }
-    let late = dual.visited.suffix(16).map(\.selection)
-    starts += late
-    // The smallest of everything, for limits that leave no choice.
-    starts += dual.visited.suffix(64).prefix(48).map(\.selection)
-
-    var best: (selection: [Int], loss: Double)?
-    var seen: Set<[Int]> = []
-    for start in starts where seen.insert(start).inserted {
-      // The first few starts are tried in any case.
-      if deadline.hasPassed, best != nil || seen.count > 4 { break }
-      if best != nil, seen.count > 24 { break }
-      guard let repaired = search.repaired(start, isUrgent: seen.count > 4) else { continue }
-      let improved = search.improved(repaired, depth: 2, combinationLimit: 300_000)
-      let loss = compact.loss(of: improved)
-      if loss < best?.loss ?? .infinity { best = (improved, loss) }
-      if loss - dual.best.bound <= options.relativeGap * loss { break }
-    }
-    guard let best else { return nil }
-    let polished = search.improved(best.selection, depth: 3)
-    let selection = compact.original(polished)
-    return problem.isFeasible(selection) ? selection : nil
-  }
-
   /// The choices that an assignment with a loss below `threshold` could have; `nil` where some
   /// operator has none, so that there is no such assignment.
   private func core(
@@ -182,37 +153,4 @@ struct SearchRun {
     let core = compact.restricted { dual.best.bound + reducedCosts[$0] <= limit + margin }
     return Core(core, of: problem)
   }
-}
-
-/// What the reduction leaves of a problem.
-struct Core {
-  /// The smaller problem, in the units of the problem as given.
-  let problem: AssignmentProblem
-  /// Indices of the problem as given, by operator and choice of the core.
-  let choices: [[Int]]
-
-  /// `nil` where an operator has no choice left.
-  init?(_ compact: CompactProblem, of whole: AssignmentProblem) {
-    choices = (0..<compact.operatorCount).map { i in
-      Array(compact.originalIndices[compact.starts[i]..<compact.starts[i + 1]])
-    }
-    let kept = zip(choices, whole.choices).map { indices, all in indices.map { all[$0] } }
-    guard let problem = try? AssignmentProblem(choices: kept, limits: whole.limits) else {
-      return nil
-    }
-    self.problem = problem
-  }
-
-  /// A selection of the whole problem as one of the core; `nil` where it has a fixed choice.
-  func index(of selection: [Int]) -> [Int]? {
-    var result: [Int] = []
-    for (choice, kept) in zip(selection, choices) {
-      guard let index = kept.firstIndex(of: choice) else { return nil }
-      result.append(index)
-    }
-    return result
-  }
-
-  /// A selection of the core as one of the whole problem.
-  func original(_ selection: [Int]) -> [Int] { zip(choices, selection).map { $0[$1] } }
 }

@@ -6,7 +6,9 @@ public enum SearchError: Error, Hashable, Sendable {
   ///
   /// `value` is the limit as given; `smallestFeasible` is the smallest value of it that can be met
   /// with the other limits as they are (with those of them, in the order given, that can be met
-  /// together). It is a total that some assignment has exactly.
+  /// together). It is a total that some assignment has exactly; for problems of more than 2,000
+  /// choices, or where time ran out, a slightly smaller one may exist (within 0.001 % if there was
+  /// time).
   case infeasible(limit: String, value: Double, smallestFeasible: Double)
   /// The solver gave no usable answer; the text says why and what to do.
   case solverFailed(String)

@@ -209,7 +209,11 @@ struct BinaryProgram {
     case 0 where mipStatus == GLP_NOFEAS:
       outcome.bound = cutoff ?? .infinity
       outcome.isOptimal = true
-    case 0, GLP_EMIPGAP, GLP_ETMLIM:
+    case GLP_EMIPGAP:
+      // The last bound is not shown to the callback, but it is what this status means.
+      let value = glp_mip_obj_val(program)
+      outcome.bound = max(scaledBound, value - relativeGap * (abs(value) + 1e-12)) * lossScale
+    case 0, GLP_ETMLIM:
       outcome.bound = scaledBound * lossScale
     default:
       throw Self.failure(status)
