@@ -15,8 +15,25 @@ public struct ModelConfiguration: Sendable {
   public init(path: String) throws(CheckpointError) {
     var file = path
     if FileKind(path) == .folder { file += path.hasSuffix("/") ? "config.json" : "/config.json" }
-    let node = try JSONNode(contentsOf: file, limit: Self.sizeLimit)
-    self.path = file
+    try self.init(JSONNode(contentsOf: file, limit: Self.sizeLimit))
+  }
+
+  /// Reads the text of a `config.json` that is kept elsewhere, such as in a packed checkpoint.
+  ///
+  /// - Parameter name: what errors call it.
+  public init(text: String, name: String) throws(CheckpointError) {
+    let node: Result<JSONNode, CheckpointError> = Array(text.utf8).withUnsafeBytes { bytes in
+      do throws(CheckpointError) {
+        return .success(try JSONNode(file: name, bytes: bytes))
+      } catch {
+        return .failure(error)
+      }
+    }
+    try self.init(node.get())
+  }
+
+  private init(_ node: JSONNode) throws(CheckpointError) {
+    path = node.file
     root = node.value
     modelType = try node.required("model_type").string()
   }
