@@ -22,28 +22,11 @@ public struct ModelConfiguration: Sendable {
   ///
   /// - Parameter name: what errors call it.
   public init(text: String, name: String) throws(CheckpointError) {
-    let node: Result<JSONNode, CheckpointError> = Array(text.utf8).withUnsafeBytes { bytes in
-      do throws(CheckpointError) {
-        return .success(try JSONNode(file: name, bytes: bytes))
-      } catch {
-        return .failure(error)
-      }
-    }
-    try self.init(node.get())
+    try self.init(JSONNode(file: name, text: text))
   }
 
   private init(_ node: JSONNode) throws(CheckpointError) {
     path = node.file
-    root = node.value
-    modelType = try node.required("model_type").string()
-  }
-
-  /// Reads a configuration that is kept inside another file.
-  ///
-  /// - Parameter name: what errors call it.
-  public init(text: String, name: String) throws(CheckpointError) {
-    let node = try JSONNode(file: name, text: text)
-    path = name
     root = node.value
     modelType = try node.required("model_type").string()
   }
