@@ -116,6 +116,7 @@ struct JSONNode {
   func number() throws(CheckpointError) -> Double {
     switch value {
     case .integer(let number): return Double(number)
+    case .unsigned(let number): return Double(number)
     case .number(let number): return number
     default: throw error("must be a number, not \(value.kind).")
     }
