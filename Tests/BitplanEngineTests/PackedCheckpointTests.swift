@@ -148,8 +148,8 @@ struct PackedCheckpointTests {
   static let rows = "model.layers.0.self_attn.k_proj.weight.rows"
 
   /// Replaces text in the plan's JSON, which must be there.
-  static func editPlan(_ from: String, _ to: String) -> Hostile {
-    Hostile(testDescription: "plan: \(from) → \(to)", mentions: "") { metadata, _ in
+  static func editPlan(_ from: String, _ to: String, mentions: String) -> Hostile {
+    Hostile(testDescription: "plan: \(from) → \(to)", mentions: mentions) { metadata, _ in
       let plan = try #require(metadata["bitplan.plan"])
       try #require(plan.contains(from))
       metadata["bitplan.plan"] = plan.replacingOccurrences(of: from, with: to)
@@ -206,9 +206,10 @@ struct PackedCheckpointTests {
       parts.removeAll { $0.name == "model.norm.weight" }
     },
     Hostile(testDescription: "tensor that the plan does not know", mentions: "segment7") { _, parts in
-      parts[0].name = "lm_head.weight.segment7"
       parts.append(
-        Part(name: "model.embed_tokens.weight.segment0", dataType: "U8", shape: [64], bytes: Array(repeating: 0, count: 64)))
+        Part(
+          name: "lm_head.weight.segment7", dataType: "U8", shape: [64],
+          bytes: Array(repeating: 0, count: 64)))
     },
     Hostile(
       testDescription: "short segment", mentions: "takes",
@@ -250,24 +251,25 @@ struct PackedCheckpointTests {
         part.bytes.removeLast(4)
         part.shape = [47]
       }),
-    editPlan("\"architecture\":\"llama\"", "\"architecture\":\"bert\""),
-    editPlan("\"name\":\"lm_head\"", "\"name\":\"head\""),
-    editPlan("\"outputFeatures\":61", "\"outputFeatures\":0"),
-    editPlan("\"inputFeatures\":48", "\"inputFeatures\":-48"),
-    editPlan("\"rows\":[[0,61]]", "\"rows\":[]"),
-    editPlan("\"rows\":[[0,61]]", "\"rows\":[[0,60]]"),
-    editPlan("\"rows\":[[0,61]]", "\"rows\":[[0,62]]"),
-    editPlan("\"rows\":[[0,61]]", "\"rows\":[[0,9223372036854775807]]"),
-    editPlan("\"rows\":[[0,61]]", "\"rows\":[[0,61],[60,61]]"),
-    editPlan("\"rows\":[[0,61]]", "\"rows\":[[30,61],[0,30]]"),
-    editPlan("\"rows\":[[0,61]]", "\"rows\":[[61,0]]"),
-    editPlan("\"int4_g32\"", "\"int4_g31\""),
-    editPlan("\"int4_g32\"", "\"int5_g32\""),
+    editPlan("\"architecture\":\"llama\"", "\"architecture\":\"bert\"", mentions: "plan is for a 'bert'"),
+    editPlan("\"name\":\"lm_head\"", "\"name\":\"head\"", mentions: "operator 'head'"),
+    editPlan("\"outputFeatures\":61", "\"outputFeatures\":0", mentions: "0×48"),
+    editPlan("\"inputFeatures\":48", "\"inputFeatures\":-48", mentions: "61×-48"),
+    editPlan("\"rows\":[[0,61]]", "\"rows\":[]", mentions: "has no rows"),
+    editPlan("\"rows\":[[0,61]]", "\"rows\":[[0,60]]", mentions: "row 60"),
+    editPlan("\"rows\":[[0,61]]", "\"rows\":[[0,62]]", mentions: "0..<62 of 61"),
+    editPlan("\"rows\":[[0,61]]", "\"rows\":[[0,9223372036854775807]]", mentions: "of 61"),
+    editPlan("\"rows\":[[0,61]]", "\"rows\":[[0,61],[60,61]]", mentions: "row 60"),
+    editPlan("\"rows\":[[0,61]]", "\"rows\":[[30,61],[0,30]]", mentions: "not ascending"),
+    editPlan("\"rows\":[[0,61]]", "\"rows\":[[61,0]]", mentions: "row range"),
+    editPlan("\"int4_g32\"", "\"int4_g31\"", mentions: "int4_g31"),
+    editPlan("\"int4_g32\"", "\"int5_g32\"", mentions: "int5_g32 of 61×48"),
   ]
 
   @Test("hostile packed files are refused with what is wrong", arguments: hostile)
   func refusesHostile(_ hostile: Hostile) throws {
-    let message = try Self.complaint(Tiny.llama(), hostile.change)
+    // Its biases take no multiple of 64 bytes, so that one of them can push segments out of line.
+    let message = try Self.complaint(Tiny.llama(biases: true), hostile.change)
     #expect(!message.isEmpty, "the file was accepted")
     #expect(message.contains(hostile.mentions), "\(message)")
   }

@@ -218,7 +218,13 @@ struct SessionTests {
     #expect(throws: EngineError.self) {
       try Model(
         model.architecture, name: "", sha256: "", weights: model.weights,
-        vectors: Array(model.vectors.reversed()), configurationText: "")
+        vectors: Array(model.vectors.dropLast()), configurationText: "")
+    }
+    #expect(throws: EngineError.self) {
+      try Model(
+        model.architecture, name: "", sha256: "", weights: model.weights,
+        vectors: model.vectors.dropLast() + [FloatMatrix(rows: 1, columns: 47)],
+        configurationText: "")
     }
     #expect(model.endTokens == [3, 5])
     let other = try Tiny.llama(layers: 3)

@@ -18,6 +18,12 @@ public enum Generation {
     public let tokens: [Int]
     /// Why no more came.
     public let end: End
+
+    /// Makes a result.
+    public init(tokens: [Int], end: End) {
+      self.tokens = tokens
+      self.end = end
+    }
   }
 
   /// Continues the session's sequence with `prompt`, then with up to `maximumTokens` tokens.
