@@ -1,4 +1,218 @@
 #ifndef BITPLAN_KERNELS_H
 #define BITPLAN_KERNELS_H
-int bp_placeholder(void);
+
+#include <stddef.h>
+#include <stdint.h>
+
+// The CPU kernels of Bitplan.
+//
+// Conventions, for every function below:
+//   - Sizes are in elements, strides too; only names that end in `_bytes` count bytes.
+//   - Kernels do not allocate, do not fail and keep no pointer: callers validate first.
+//   - Inputs and outputs must not overlap. Inputs may be unaligned; nothing is read or written
+//     outside the bounds that the structures state.
+//   - Every instruction set returns the same bits for the same input, for any batch and any
+//     split of the work over threads.
+//
+// Arithmetic. Weights are unsigned codes u with a binary16 scale s and a zero point z for every
+// group of g input features of an output feature; activations are signed bytes a with a float
+// scale t for every group of a token. For one output feature and one token, y starts at 0 and for
+// every group in order
+//
+//     d = Σ u·a − z·Σ a            (exact, 32-bit integers)
+//     y = fma((float)d, s·t, y)    (s·t rounded once)
+//
+// Bounds: u ≤ 255, |a| ≤ 127, g ≤ 128, so |Σ u·a| ≤ 255·127·128 = 4,145,280; |Σ a| ≤ 127·128 =
+// 16,256 fits in 16 bits; |z·Σ a| ≤ 255·16,256 = 4,145,280; any partial sum of both stays below
+// 8,290,560 < 2^24, so 32-bit sums never overflow and (float)d is exact.
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// Output features of a tile: the height at which rows are interleaved.
+#define BP_TILE_HEIGHT 16
+
+/// Instruction sets, slowest first.
+typedef enum {
+  BP_ISA_SCALAR = 0,
+  BP_ISA_AVX2 = 1,
+  BP_ISA_AVX512VNNI = 2,
+  BP_ISA_COUNT
+} bp_isa;
+
+/// Packed integer weights of one segment (see PackedLayout.swift for the place of every byte).
+typedef struct {
+  /// `[tile][group]`, `2 · bit_width · group_size` bytes each.
+  const uint8_t *codes;
+  /// binary16, `[tile][group][16]`.
+  const uint16_t *scales;
+  /// `[tile][group]`, `2 · bit_width` bytes each; NULL when every zero point is
+  /// `2^(bit_width − 1)`.
+  const uint8_t *zero_points;
+  /// Logical output features; the last tile may hold fewer than 16.
+  int64_t rows;
+  /// Groups along the input features.
+  int64_t groups;
+  /// 32, 64 or 128.
+  int32_t group_size;
+  /// 2, 3, 4, 5, 6 or 8.
+  int32_t bit_width;
+} bp_matrix;
+
+/// Activations as signed bytes.
+///
+/// Tokens are taken in blocks of `block`, input features in steps of `depth`, so that a kernel
+/// finds what it needs next side by side: the code of token `t` and input feature `k` is at
+/// `((t / block) · (groups · group_size / depth) + k / depth) · block · depth
+///  + (t mod block) · depth + k mod depth`. Tokens that pad the last block have code, scale and
+/// sum 0.
+typedef struct {
+  /// Codes in −127…127.
+  int8_t *codes;
+  /// `[block of tokens][group][token of the block]`.
+  float *scales;
+  /// −Σ a, same order as `scales`.
+  int32_t *negated_sums;
+  /// Logical tokens.
+  int64_t tokens;
+  /// Groups along the input features.
+  int64_t groups;
+  /// 32, 64 or 128.
+  int32_t group_size;
+  /// Tokens of a block.
+  int32_t block;
+  /// Consecutive input features of one token; divides `group_size`.
+  int32_t depth;
+} bp_activations;
+
+/// Where results go: token `t` and packed row `r` to `values[t · stride + row_map[r]]`.
+typedef struct {
+  float *values;
+  /// Elements from one token to the next.
+  int64_t stride;
+  /// Output feature of every packed row, or NULL when rows are in place.
+  const uint32_t *row_map;
+} bp_output;
+
+/// How a kernel wants the activations of a batch.
+typedef struct {
+  int32_t block;
+  int32_t depth;
+} bp_activation_order;
+
+/// One implementation of every kernel for one instruction set.
+typedef struct {
+  bp_isa isa;
+  /// Stable; appears in profiles and results.
+  const char *name;
+
+  /// The order of activations in which `multiply` takes `tokens` tokens at this group size.
+  bp_activation_order (*activation_order)(int64_t tokens, int32_t group_size);
+
+  /// Quantizes the blocks `[block_begin, block_end)` of the tokens `x[token · stride + k]`,
+  /// `k < input_features`; the last group is padded with zeros.
+  ///
+  /// For every token and group: m = max |x|; if m < 2^-110 the scale and all codes are 0; else
+  /// scale = m / 127 and code = x · (127 / m) rounded to nearest, ties to even, clamped to ±127.
+  /// A NaN makes the group's scale NaN.
+  void (*quantize)(
+      const float *x, int64_t stride, int64_t input_features, const bp_activations *out,
+      int64_t block_begin, int64_t block_end);
+
+  /// Bytes of scratch memory that one thread's `multiply` needs.
+  size_t (*scratch_bytes)(const bp_matrix *w, int64_t tokens);
+
+  /// y = W · x for the tiles `[tile_begin, tile_end)` and the token blocks
+  /// `[block_begin, block_end)`. `scratch` is aligned to 64 bytes.
+  void (*multiply)(
+      const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+      int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
+
+  /// y = W · x for binary16 weights `[tile][input_feature][16]` and float activations
+  /// `x[token · x_stride + k]`: y = fma(w, x, y) over the input features in order, from 0.
+  void (*multiply_float16)(
+      const uint16_t *w, int64_t rows, int64_t input_features, const float *x, int64_t x_stride,
+      const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t token_begin,
+      int64_t token_end);
+} bp_kernels;
+
+/// Whether this binary contains `isa` and this CPU and operating system can run it.
+int bp_isa_supported(bp_isa isa);
+
+/// The kernels for `isa`, or NULL where it is not supported.
+const bp_kernels *bp_kernels_for(bp_isa isa);
+
+/// Processors that this process may run on; at least 1.
+int32_t bp_processor_count(void);
+
+// Packing; `codes` are row-major `[rows][input_features]`, one byte each, and the packed sections
+// start zeroed.
+
+/// Writes the codes section of rows × input_features codes.
+void bp_pack_codes(
+    const uint8_t *codes, int64_t rows, int64_t input_features, int32_t bit_width,
+    int32_t group_size, uint8_t *packed);
+/// Writes the scales section from `[rows][groups]`.
+void bp_pack_scales(const uint16_t *scales, int64_t rows, int64_t groups, uint16_t *packed);
+/// Writes the zero-points section from `[rows][groups]`.
+void bp_pack_zero_points(
+    const uint8_t *zero_points, int64_t rows, int64_t groups, int32_t bit_width, uint8_t *packed);
+/// Interleaves binary16 weights.
+void bp_pack_float16(
+    const uint16_t *weights, int64_t rows, int64_t input_features, uint16_t *packed);
+
+/// One row's codes, `[input_features]`.
+void bp_unpack_row_codes(
+    const bp_matrix *w, int64_t row, int64_t input_features, uint8_t *codes);
+/// The scale of one group of one row.
+uint16_t bp_scale(const bp_matrix *w, int64_t row, int64_t group);
+/// The zero point of one group of one row.
+int32_t bp_zero_point(const bp_matrix *w, int64_t row, int64_t group);
+/// One row's weights, `scale · (code − zero point)`, `[input_features]`.
+void bp_dequantize_row(const bp_matrix *w, int64_t row, int64_t input_features, float *out);
+/// One row of binary16 weights as floats.
+void bp_dequantize_row_float16(
+    const uint16_t *w, int64_t row, int64_t input_features, float *out);
+
+// Vector operations of a forward pass. Sums run over 16 lanes (element i in lane i mod 16), then
+// lanes are added pairwise: i with i + 8, i + 4, i + 2, i + 1. No fused multiply-adds.
+
+typedef struct {
+  /// out = x · weight / sqrt(mean(x²) + eps).
+  void (*rms_norm)(const float *x, const float *weight, float eps, float *out, int64_t count);
+  /// out = (x − mean) / sqrt(variance + eps) · weight + bias.
+  void (*layer_norm)(
+      const float *x, const float *weight, const float *bias, float eps, float *out,
+      int64_t count);
+  /// x = exp(x − max x) / Σ exp(x − max x), in place.
+  void (*softmax)(float *x, int64_t count);
+  /// out = a / (1 + exp(−a)) · b.
+  void (*silu_multiply)(const float *a, const float *b, float *out, int64_t count);
+  /// out = x · (1 + erf(x / √2)) / 2.
+  void (*gelu)(const float *x, float *out, int64_t count);
+  /// out = a + b.
+  void (*add)(const float *a, const float *b, float *out, int64_t count);
+  /// Σ a · b.
+  float (*dot)(const float *a, const float *b, int64_t count);
+  /// out += scale · x (product and sum rounded apart).
+  void (*add_scaled)(const float *x, float scale, float *out, int64_t count);
+} bp_vector_operations;
+
+/// The vector operations for `isa`, or NULL where it is not supported.
+const bp_vector_operations *bp_vector_operations_for(bp_isa isa);
+
+/// Tells the CPU that this thread is waiting for another one.
+static inline void bp_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
+#ifdef __cplusplus
+}
+#endif
+
 #endif

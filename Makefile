@@ -1,0 +1,36 @@
+# make demo   the main job on the bundled model, from a fresh machine to a validated plan
+# make test   every test
+SWIFT ?= swift
+CONFIGURATION ?= release
+OUT ?= demo-out
+MODEL = Tests/Fixtures/docs-llama/model.safetensors
+PLAN = .build/$(CONFIGURATION)/plan
+
+.PHONY: demo test build setup lint clean bench
+
+setup:
+	@Scripts/setup
+
+build: setup
+	$(SWIFT) build -c $(CONFIGURATION) --product plan
+
+demo: build
+	@mkdir -p $(OUT)
+	$(PLAN) search $(MODEL) --budget 4.2bits --out $(OUT)/docs-llama.plan.json
+	$(PLAN) pack $(MODEL) --plan $(OUT)/docs-llama.plan.json --out $(OUT)/docs-llama.packed.safetensors
+	$(PLAN) validate $(MODEL) --plan $(OUT)/docs-llama.plan.json \
+	  --packed $(OUT)/docs-llama.packed.safetensors --record
+	$(PLAN) show $(OUT)/docs-llama.plan.json --html $(OUT)/report.html \
+	  --sensitivity $(OUT)/model.sensitivity.json --quiet
+	@echo "Open $(OUT)/report.html in a browser."
+
+test: setup
+	@Scripts/fetch-minilm || true
+	$(SWIFT) build -c $(CONFIGURATION) --build-tests
+	$(SWIFT) test -c $(CONFIGURATION) --skip-build
+
+lint:
+	Scripts/check
+
+clean:
+	rm -rf .build $(OUT)

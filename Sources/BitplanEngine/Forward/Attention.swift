@@ -1,0 +1,173 @@
+import BitplanKernels
+import CBLAS
+
+/// Scaled dot-product attention over heads that may share keys and values (grouped queries).
+struct Attention {
+  /// Where one operand lies: the element of (head, row, feature) is at
+  /// `head · headStride + row · rowStride + feature`.
+  struct Layout: Sendable {
+    let headStride: Int
+    let rowStride: Int
+  }
+
+  let headCount: Int
+  let keyValueHeadCount: Int
+  let headSize: Int
+  /// Whether a query sees only its own position and those before it.
+  let isCausal: Bool
+  /// `[threads · queryBlock, capacity]`: scores of the block that a thread works on.
+  private let scores: FloatMatrix
+  private let capacity: Int
+
+  /// Queries of a block: their scores against all keys are in flight at once.
+  private static let queryBlock = 64
+  /// Fewer tokens than this are attended by plain loops: a BLAS call would cost more.
+  private static let smallestBlock = 8
+
+  /// Makes the buffers for up to `capacity` keys and `threads` threads.
+  init(
+    headCount: Int, keyValueHeadCount: Int, headSize: Int, isCausal: Bool, capacity: Int,
+    threads: Int
+  ) {
+    self.headCount = headCount
+    self.keyValueHeadCount = keyValueHeadCount
+    self.headSize = headSize
+    self.isCausal = isCausal
+    self.capacity = capacity
+    scores = FloatMatrix(rows: threads * Self.queryBlock, columns: capacity)
+  }
+
+  /// `output[t, head] = Σ_s softmax_s(q[t, head] · k[s] / √headSize) · v[s]`.
+  ///
+  /// - Parameters:
+  ///   - queries: `[≥ count, headCount · headSize]`, positions `position ..< position + count`.
+  ///   - keys: at least `position + count` rows, laid out as `layout` says.
+  ///   - values: as `keys`.
+  ///   - output: `[≥ count, headCount · headSize]`.
+  func run(
+    queries: FloatMatrix, keys: FloatMatrix, values: FloatMatrix, layout: Layout, count: Int,
+    position: Int, into output: FloatMatrix, _ pool: ThreadPool
+  ) {
+    FloatProduct.prepare()
+    let keyCount = position + count
+    precondition(keyCount <= capacity, "more keys than the buffers hold")
+    let threads = pool.threadCount
+    let blocks = (count + Self.queryBlock - 1) / Self.queryBlock
+    let tasks = headCount * blocks
+    let work = headCount * count * keyCount * headSize * 2
+    // Large blocks first and neighbours on different threads: causal blocks differ in length.
+    @Sendable func run(task: Int, thread: Int) {
+      let (head, block) = (task % headCount, blocks - 1 - task / headCount)
+      let first = block * Self.queryBlock
+      let shared = head * keyValueHeadCount / headCount
+      withAddresses(queries, keys, values, output) { queries, keys, values, output in
+        scores.withAddress { scores in
+          let operands = Operands(
+            queries: queries + first * headCount * headSize + head * headSize,
+            keys: keys + shared * layout.headStride, values: values + shared * layout.headStride,
+            output: output + first * headCount * headSize + head * headSize,
+            scores: scores + thread * Self.queryBlock * capacity, rowStride: layout.rowStride)
+          let queryCount = min(Self.queryBlock, count - first)
+          if queryCount < Self.smallestBlock {
+            attendRows(operands, queryCount, position: position + first, keyCount: keyCount)
+          } else {
+            attendBlock(operands, queryCount, position: position + first, keyCount: keyCount)
+          }
+        }
+      }
+    }
+    if threads == 1 || tasks == 1 || work < 1 << 16 {
+      for task in 0..<tasks { run(task: task, thread: 0) }
+    } else {
+      pool.run { thread in
+        var task = thread
+        while task < tasks {
+          run(task: task, thread: thread)
+          task += threads
+        }
+      }
+    }
+  }
+
+  /// Addresses of one head's operands, inside one task.
+  private struct Operands {
+    let queries: Floats
+    let keys: Floats
+    let values: Floats
+    let output: Floats
+    let scores: Floats
+    let rowStride: Int
+  }
+
+  /// One row at a time, by dot products: decode.
+  @inline(__always)
+  private func attendRows(_ o: Operands, _ queryCount: Int, position: Int, keyCount: Int) {
+    let factor = 1 / Float(headSize).squareRoot()
+    let stride = headCount * headSize
+    for row in 0..<queryCount {
+      let visible = isCausal ? position + row + 1 : keyCount
+      let query = o.queries + row * stride
+      for key in 0..<visible {
+        o.scores[key] = VectorMath.dot(query, o.keys + key * o.rowStride, headSize)
+      }
+      VectorMath.softmax(o.scores, visible, factor: factor)
+      Self.weightedSum(
+        o.scores, o.values, visible, rowStride: o.rowStride, into: o.output + row * stride,
+        columns: headSize)
+    }
+  }
+
+  /// `out = Σ_s weights[s] · rows[s]`, 32 columns in registers at a time.
+  @inline(__always)
+  private static func weightedSum(
+    _ weights: Floats, _ rows: Floats, _ count: Int, rowStride: Int, into out: Floats, columns: Int
+  ) {
+    var column = 0
+    while column + 32 <= columns {
+      var (a, b) = (Lanes(repeating: 0), Lanes(repeating: 0))
+      var (c, d) = (Lanes(repeating: 0), Lanes(repeating: 0))
+      var row = rows + column
+      for index in 0..<count {
+        let weight = weights[index]
+        a += VectorMath.load(row, 0) * weight
+        b += VectorMath.load(row, 8) * weight
+        c += VectorMath.load(row, 16) * weight
+        d += VectorMath.load(row, 24) * weight
+        row += rowStride
+      }
+      VectorMath.store(a, out, column)
+      VectorMath.store(b, out, column + 8)
+      VectorMath.store(c, out, column + 16)
+      VectorMath.store(d, out, column + 24)
+      column += 32
+    }
+    if column < columns {
+      (out + column).update(repeating: 0, count: columns - column)
+      for index in 0..<count {
+        VectorMath.add(
+          weights[index], times: rows + index * rowStride + column, to: out + column,
+          columns - column)
+      }
+    }
+  }
+
+  /// A block of queries against every key that one of them may see, by BLAS: prefill.
+  private func attendBlock(_ o: Operands, _ queryCount: Int, position: Int, keyCount: Int) {
+    let factor = 1 / Float(headSize).squareRoot()
+    let stride = Int32(headCount * headSize)
+    let visible = isCausal ? position + queryCount : keyCount
+    cblas_sgemm(
+      CblasRowMajor, CblasNoTrans, CblasTrans, Int32(queryCount), Int32(visible), Int32(headSize),
+      1, o.queries, stride, o.keys, Int32(o.rowStride), 0, o.scores, Int32(capacity))
+    for row in 0..<queryCount {
+      let line = o.scores + row * capacity
+      let own = isCausal ? position + row + 1 : keyCount
+      VectorMath.softmax(line, own, factor: factor)
+      if own < visible { (line + own).update(repeating: 0, count: visible - own) }
+    }
+    cblas_sgemm(
+      CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(queryCount), Int32(headSize),
+      Int32(visible), 1, o.scores, Int32(capacity), o.values, Int32(o.rowStride), 0, o.output,
+      stride)
+  }
+}

@@ -1,0 +1,139 @@
+public import BitplanCore
+public import BitplanKernels
+import BitplanCheckpoint
+import Foundation
+
+/// A packed model in one safetensors file, complete enough to run without the float checkpoint.
+///
+/// Tensors:
+/// - `<operator>.weight.segment<i>`, U8 `[storedBytes]`: segment `i` as `PackedLayout` says;
+/// - `<operator>.weight.rows`, U8 `[Plan.Assignment.rowMapBytes]`, only for operators with several
+///   segments: the output feature of every packed row, segment after segment, as little-endian
+///   16-bit integers (32-bit above 65,536 output features), zeros after the last;
+/// - every vector (norms, biases, position tables) under its own name, F32.
+///
+/// Metadata: `bitplan.schemaVersion`, `bitplan.plan` (the plan's JSON) and `bitplan.config` (the
+/// text of the model's `config.json`), and `bitplan.tokenizer` (the text of its `tokenizer.json`)
+/// where there is one. Segments and row maps come first, each at a multiple of 64
+/// bytes, so that kernels multiply straight from the mapped file.
+public enum PackedCheckpoint {
+  /// The major version this code reads and writes.
+  public static let supportedSchemaVersion = 1
+
+  enum Key {
+    static let schemaVersion = "bitplan.schemaVersion"
+    static let plan = "bitplan.plan"
+    static let configuration = "bitplan.config"
+    static let tokenizer = "bitplan.tokenizer"
+  }
+
+  static func segmentName(_ operatorName: String, _ index: Int) -> String {
+    "\(operatorName).weight.segment\(index)"
+  }
+
+  static func rowMapName(_ operatorName: String) -> String { "\(operatorName).weight.rows" }
+
+  /// Writes `operators` with everything else that `model` needs.
+  ///
+  /// The segment and row-map tensors together are exactly `Σ plan.operators[i].storedBytes`.
+  ///
+  /// - Parameters:
+  ///   - path: the file; written beside and renamed, so that nobody sees half of it.
+  ///   - plan: what was packed; its operators are the model's, in the model's order.
+  ///   - model: supplies vectors and configuration; its weights are not read.
+  ///   - operators: one for every operator, segmented as `plan` says.
+  ///   - tokenizer: the text of the model's `tokenizer.json`, so that the file runs on its own.
+  /// - Throws: `EngineError` where plan, model and operators disagree, and what writing throws.
+  public static func write(
+    path: String, plan: Plan, model: Model, operators: [PackedOperator], tokenizer: String? = nil
+  ) throws {
+    try PackedPlan.check(plan, against: model.operators, modelType: model.identity.architecture)
+    guard operators.count == plan.operators.count else {
+      throw EngineError(
+        "\(operators.count) packed operators were given for a plan of \(plan.operators.count). Pack "
+          + "every operator of the plan.")
+    }
+    var entries: [SafetensorsWriter.Entry] = []
+    for (assignment, packed) in zip(plan.operators, operators) {
+      try check(packed, against: assignment)
+      for (index, segment) in packed.segments.enumerated() {
+        let bytes = segment.matrix.bytes
+        entries.append(
+          SafetensorsWriter.Entry(
+            name: segmentName(assignment.name, index), dataType: "U8", shape: [bytes.count],
+            byteCount: bytes.count
+          ) { sink in try bytes.withUnsafeBytes(sink) })
+      }
+      if packed.segments.count > 1 {
+        let map = rowMap(assignment)
+        entries.append(
+          SafetensorsWriter.Entry(
+            name: rowMapName(assignment.name), dataType: "U8", shape: [map.count],
+            byteCount: map.count
+          ) { sink in try map.withUnsafeBytes(sink) })
+      }
+    }
+    for (description, vector) in zip(model.architecture.vectors, model.vectors) {
+      entries.append(
+        SafetensorsWriter.Entry(
+          name: description.name, dataType: "F32", shape: description.shape,
+          byteCount: vector.rows * vector.columns * 4
+        ) { sink in
+          try vector.withUnsafeBufferPointer { try sink(UnsafeRawBufferPointer($0)) }
+        })
+    }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    var metadata = [
+      Key.schemaVersion: "\(supportedSchemaVersion)",
+      Key.plan: String(decoding: try encoder.encode(plan), as: UTF8.self),
+      Key.configuration: model.configurationText,
+    ]
+    metadata[Key.tokenizer] = tokenizer
+    try SafetensorsWriter.write(path: path, metadata: metadata, entries: entries)
+  }
+
+  /// The output feature of every packed row, as it is stored.
+  static func rowMap(_ assignment: Plan.Assignment) -> [UInt8] {
+    let width = assignment.outputFeatures <= 65_536 ? 2 : 4
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(
+      Plan.Assignment.rowMapBytes(outputFeatures: assignment.outputFeatures))
+    for segment in assignment.segments {
+      for row in segment.rows.joined() {
+        for byte in 0..<width { bytes.append(UInt8(truncatingIfNeeded: row >> (8 * byte))) }
+      }
+    }
+    let total = Plan.Assignment.rowMapBytes(outputFeatures: assignment.outputFeatures)
+    bytes.append(contentsOf: repeatElement(0, count: total - bytes.count))
+    return bytes
+  }
+
+  private static func check(
+    _ packed: PackedOperator, against assignment: Plan.Assignment
+  ) throws(EngineError) {
+    let name = assignment.name
+    guard packed.segments.count == assignment.segments.count else {
+      throw EngineError(
+        "operator '\(name)' was packed in \(packed.segments.count) segments, but the plan has "
+          + "\(assignment.segments.count). Pack it again as the plan says.")
+    }
+    for (index, pair) in zip(packed.segments, assignment.segments).enumerated() {
+      let (matrix, planned) = (pair.0.matrix, pair.1)
+      let shape = MatrixShape(
+        outputFeatures: planned.rowCount, inputFeatures: assignment.inputFeatures)
+      guard matrix.format == planned.format, matrix.shape == shape else {
+        throw EngineError(
+          "segment \(index) of operator '\(name)' was packed as \(matrix.format) \(matrix.shape), "
+            + "but the plan says \(planned.format) \(shape). Pack it again as the plan says.")
+      }
+      let rows = planned.rows.joined().map { UInt32($0) }
+      let inPlace = rows.indices.allSatisfy { rows[$0] == UInt32($0) }
+      guard pair.0.rowMap.map({ $0 == rows }) ?? inPlace else {
+        throw EngineError(
+          "segment \(index) of operator '\(name)' holds other rows than the plan says. Pack it "
+            + "again as the plan says.")
+      }
+    }
+  }
+}

@@ -1,0 +1,268 @@
+import BitplanCore
+public import BitplanKernels
+
+/// Buffers and KV cache of one sequence.
+///
+/// A session is used by one thread at a time; the work inside is split over the context's pool.
+/// After `init`, decoding allocates nothing.
+public final class Session {
+  /// The model that runs. Assigning another model of the same architecture forgets the sequence
+  /// and keeps the buffers, so that many variants of a model can be tried cheaply.
+  public var model: Model {
+    didSet { modelDidChange(from: oldValue) }
+  }
+  /// Kernels and threads.
+  public let context: KernelContext
+  /// Tokens that fit: what was asked for, or the model's maximum where that is less.
+  public let capacity: Int
+  /// Tokens of the sequence so far.
+  public private(set) var position = 0
+  /// Called before every matrix product; `nil` costs nothing.
+  public var observer: ProductObserver? {
+    get { products.observer }
+    set { products.observer = newValue }
+  }
+
+  private let products: MatrixProducts
+  private var pass: any ForwardPass
+  /// Logits of all tokens of one call; as many rows as the last such call had tokens.
+  private var allLogits: FloatMatrix?
+  /// `[1, vocabulary]`, or for encoders `[1, width]`.
+  private let lastRow: FloatMatrix
+
+  /// Makes the buffers.
+  ///
+  /// - Parameter capacity: most tokens of the sequence, positive; cut to `model.maximumTokens`.
+  public init(_ model: Model, context: KernelContext, capacity: Int) {
+    precondition(capacity > 0, "a session must hold at least one token")
+    self.model = model
+    self.context = context
+    self.capacity = min(capacity, model.maximumTokens)
+    products = MatrixProducts(weights: model.weights, context: context)
+    pass = model.architecture.makeForwardPass(
+      vectors: model.vectors, products: products, capacity: self.capacity)
+    lastRow = FloatMatrix(
+      rows: 1,
+      columns: model.objective == .nextToken ? model.vocabularySize : pass.hidden.columns)
+  }
+
+  private func modelDidChange(from old: Model) {
+    precondition(
+      model.architectureSHA256 == old.architectureSHA256
+        && model.maximumTokens == old.maximumTokens,
+      "a session runs models of one architecture")
+    position = 0
+    products.weights = model.weights
+    if !zip(model.vectors, old.vectors).allSatisfy({ $0 === $1 }) {
+      pass = model.architecture.makeForwardPass(
+        vectors: model.vectors, products: products, capacity: capacity)
+    }
+  }
+
+  /// Forgets the sequence.
+  public func reset() { position = 0 }
+
+  /// Forgets everything after the first `count` tokens, so that a sequence can be continued
+  /// differently.
+  public func rewind(to count: Int) {
+    precondition(count >= 0 && count <= position, "a session can only go back")
+    position = count
+  }
+
+  /// Language models: processes `tokens` after those already seen.
+  ///
+  /// Long inputs go through in chunks; the result is that of one piece up to float rounding. When
+  /// an error is thrown, the sequence is as it was before the call.
+  ///
+  /// - Parameter lastOnly: whether only the last token's logits are wanted.
+  /// - Returns: logits `[tokens.count, vocabularySize]`, or `[1, vocabularySize]`. The matrix
+  ///   belongs to the session and is overwritten by the next call; copy what must last.
+  /// - Throws: `EngineError` for an encoder, no tokens, unknown ids, more tokens than fit, and
+  ///   logits that are not finite.
+  public func forward(_ tokens: [Int], lastOnly: Bool) throws(EngineError) -> FloatMatrix {
+    try check(tokens, for: .nextToken)
+    return try logits(count: tokens.count, lastOnly: lastOnly) { chunk in
+      pass.start(
+        chunk == 0..<tokens.count ? tokens : Array(tokens[chunk]),
+        position: position + chunk.lowerBound)
+      return 0
+    }
+  }
+
+  /// Encoders: sentence embedding of a whole sequence (mean over tokens, length 1), `[width]`.
+  ///
+  /// - Throws: `EngineError` for a language model, no tokens, unknown ids, more tokens than fit,
+  ///   and an embedding that is not finite.
+  public func embed(_ tokens: [Int]) throws(EngineError) -> [Float] {
+    position = 0
+    try check(tokens, for: .sentenceEmbedding)
+    pass.start(tokens, position: 0)
+    return try embedding(fromLayer: 0, count: tokens.count)
+  }
+
+  /// Sends what `start` wrote through the remaining layers, chunk by chunk.
+  ///
+  /// - Parameter start: fills `hidden` for a chunk and returns the first layer to run.
+  private func logits(
+    count: Int, lastOnly: Bool, start: (Range<Int>) -> Int
+  ) throws(EngineError) -> FloatMatrix {
+    let result = lastOnly ? lastRow : allLogitsMatrix(rows: count)
+    let isOneChunk = count <= pass.chunkCapacity
+    let buffer = isOneChunk || lastOnly ? result : allLogitsChunk
+    var begin = 0
+    while begin < count {
+      let chunk = begin..<min(begin + pass.chunkCapacity, count)
+      let firstLayer = start(chunk)
+      for layer in firstLayer..<model.layerCount {
+        pass.runLayer(layer, count: chunk.count, position: position + chunk.lowerBound)
+      }
+      if !lastOnly {
+        pass.finish(rows: 0..<chunk.count, into: buffer)
+        if !isOneChunk { copyRows(buffer, chunk.count, to: result, at: chunk.lowerBound) }
+      } else if chunk.upperBound == count {
+        pass.finish(rows: chunk.count - 1..<chunk.count, into: buffer)
+      }
+      begin = chunk.upperBound
+    }
+    try checkFinite(result, "logits", tokens: position..<position + count)
+    position += count
+    return result
+  }
+
+  private func embedding(fromLayer: Int, count: Int) throws(EngineError) -> [Float] {
+    for layer in fromLayer..<model.layerCount {
+      pass.runLayer(layer, count: count, position: 0)
+    }
+    pass.finish(rows: 0..<count, into: lastRow)
+    try checkFinite(lastRow, "embedding", tokens: 0..<count)
+    return lastRow.values
+  }
+
+  // MARK: Restarting from a layer
+
+  /// The input of `layer` for `tokens` as a whole sequence: what every model that agrees with this
+  /// one before `layer` computes too. The sequence is forgotten.
+  ///
+  /// - Throws: as ``forward(_:lastOnly:)`` for the tokens.
+  public func hiddenStates(
+    of tokens: [Int], beforeLayer layer: Int
+  ) throws(EngineError) -> FloatMatrix {
+    precondition(layer >= 0 && layer <= model.layerCount, "no such layer")
+    position = 0
+    try check(tokens, for: model.objective)
+    let result = FloatMatrix(rows: tokens.count, columns: pass.hidden.columns)
+    var begin = 0
+    while begin < tokens.count {
+      let chunk = begin..<min(begin + pass.chunkCapacity, tokens.count)
+      pass.start(Array(tokens[chunk]), position: begin)
+      for index in 0..<layer { pass.runLayer(index, count: chunk.count, position: begin) }
+      copyRows(pass.hidden, chunk.count, to: result, at: begin)
+      begin = chunk.upperBound
+    }
+    return result
+  }
+
+  /// Language models: logits of a whole sequence whose input to `layer` is known. The sequence
+  /// cannot be continued afterwards: the layers before `layer` were not run, and `position` is 0.
+  ///
+  /// - Parameter states: `[tokens, width]`, from ``hiddenStates(of:beforeLayer:)``.
+  /// - Returns: as ``forward(_:lastOnly:)``.
+  public func forward(
+    from states: FloatMatrix, beforeLayer layer: Int, lastOnly: Bool
+  ) throws(EngineError) -> FloatMatrix {
+    position = 0
+    try check(states, beforeLayer: layer, for: .nextToken)
+    let result = try logits(count: states.rows, lastOnly: lastOnly) { chunk in
+      load(states, chunk)
+      return layer
+    }
+    position = 0
+    return result
+  }
+
+  /// Encoders: embedding of a sequence whose input to `layer` is known.
+  public func embed(from states: FloatMatrix, beforeLayer layer: Int) throws(EngineError) -> [Float]
+  {
+    position = 0
+    try check(states, beforeLayer: layer, for: .sentenceEmbedding)
+    load(states, 0..<states.rows)
+    return try embedding(fromLayer: layer, count: states.rows)
+  }
+
+  private func load(_ states: FloatMatrix, _ rows: Range<Int>) {
+    let width = states.columns
+    withAddresses(states, pass.hidden) { states, hidden in
+      hidden.update(from: states + rows.lowerBound * width, count: rows.count * width)
+    }
+  }
+
+  private func copyRows(_ source: FloatMatrix, _ count: Int, to target: FloatMatrix, at row: Int) {
+    let width = source.columns
+    withAddresses(source, target) { source, target in
+      (target + row * width).update(from: source, count: count * width)
+    }
+  }
+
+  private func allLogitsMatrix(rows: Int) -> FloatMatrix {
+    if let allLogits, allLogits.rows == rows { return allLogits }
+    let result = FloatMatrix(rows: rows, columns: model.vocabularySize)
+    allLogits = result
+    return result
+  }
+
+  /// Logits of one chunk of a longer input.
+  private lazy var allLogitsChunk = FloatMatrix(
+    rows: pass.chunkCapacity, columns: model.vocabularySize)
+
+  // MARK: Checks
+
+  private func check(_ tokens: [Int], for objective: Model.Objective) throws(EngineError) {
+    guard model.objective == objective else {
+      throw EngineError(
+        objective == .nextToken
+          ? "model '\(model.identity.name)' is an encoder and has no logits. Ask it for embeddings."
+          : "model '\(model.identity.name)' is a language model and has no sentence embeddings. "
+            + "Ask it for logits.")
+    }
+    guard !tokens.isEmpty else {
+      throw EngineError("no tokens were given. Give at least one.")
+    }
+    if let unknown = tokens.first(where: { $0 < 0 || $0 >= model.vocabularySize }) {
+      throw EngineError(
+        "token id \(unknown) is outside the vocabulary of \(model.vocabularySize). Check that the "
+          + "tokenizer belongs to model '\(model.identity.name)'.")
+    }
+    try checkRoom(tokens.count)
+  }
+
+  private func check(
+    _ states: FloatMatrix, beforeLayer layer: Int, for objective: Model.Objective
+  ) throws(EngineError) {
+    precondition(layer >= 0 && layer <= model.layerCount, "no such layer")
+    precondition(states.columns == pass.hidden.columns, "states must be as wide as the model")
+    precondition(model.objective == objective, "encoders embed, language models give logits")
+    precondition(states.rows > 0, "no states were given")
+    try checkRoom(states.rows)
+  }
+
+  private func checkRoom(_ count: Int) throws(EngineError) {
+    guard position + count <= capacity else {
+      throw EngineError(
+        "\(count) tokens after \(position) make \(position + count), but this session holds "
+          + "\(capacity) and the model \(model.maximumTokens). Shorten the text, or make a session "
+          + "with a larger capacity where the model allows it.")
+    }
+  }
+
+  private func checkFinite(
+    _ matrix: FloatMatrix, _ what: String, tokens: Range<Int>
+  ) throws(EngineError) {
+    let isFinite = matrix.withAddress { VectorMath.allFinite($0, matrix.rows * matrix.columns) }
+    guard isFinite else {
+      throw EngineError(
+        "the \(what) of tokens \(tokens.lowerBound)..<\(tokens.upperBound) of model "
+          + "'\(model.identity.name)' are not finite. Its weights overflow float32, or a plan is "
+          + "too coarse for it: use wider formats.")
+    }
+  }
+}

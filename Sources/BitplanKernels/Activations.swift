@@ -1,0 +1,189 @@
+internal import BitplanCore
+internal import CBitplanKernels
+
+/// Activations of up to `capacity` tokens and their 8-bit forms, quantized at most once per group
+/// size.
+///
+/// They belong to one forward pass and are used by one thread, which may let a pool work on them.
+public final class Activations {
+  /// `[capacity, inputFeatures]`; write the first `tokenCount` rows, then call
+  /// ``didChange(tokenCount:)``.
+  public let values: FloatMatrix
+  /// Rows of ``values`` that hold tokens.
+  public private(set) var tokenCount: Int
+
+  private var forms: [Int: QuantizedActivations] = [:]
+  private var version = 0
+  private var scratch: [AlignedBytes] = []
+  private let placement: MemoryPlacement
+
+  /// Zeros, and no tokens yet.
+  public convenience init(capacity: Int, inputFeatures: Int) {
+    self.init(capacity: capacity, inputFeatures: inputFeatures, placement: .heap)
+  }
+
+  /// Zeros in a given place; quantized forms and scratch memory will lie there too.
+  package init(capacity: Int, inputFeatures: Int, placement: MemoryPlacement) {
+    values = FloatMatrix(rows: capacity, columns: inputFeatures, placement: placement)
+    tokenCount = 0
+    self.placement = placement
+  }
+
+  /// Forgets quantized forms: ``values`` were rewritten. `tokenCount` is at most the capacity.
+  public func didChange(tokenCount: Int) {
+    precondition(
+      tokenCount >= 0 && tokenCount <= values.rows,
+      "\(tokenCount) tokens do not fit into activations for \(values.rows)")
+    self.tokenCount = tokenCount
+    version &+= 1
+  }
+
+  /// The values that kernels actually multiply by when quantized at `groupSize`: dequantized
+  /// `[tokenCount, inputFeatures]`.
+  ///
+  /// Group size 1 stands for `f16` weights, which are multiplied by the values themselves.
+  public func dequantized(groupSize: Int, _ context: KernelContext) -> FloatMatrix {
+    let result = FloatMatrix(rows: tokenCount, columns: values.columns)
+    let (tokens, columns) = (tokenCount, values.columns)
+    guard tokens > 0 else { return result }
+    if groupSize == 1 {
+      result.withUnsafeMutableBufferPointer { target in
+        values.withUnsafeBufferPointer { source in
+          _ = target.update(fromContentsOf: source.prefix(tokens * columns))
+        }
+      }
+      return result
+    }
+    let form = quantized(groupSize: groupSize, context)
+    result.withUnsafeMutableBufferPointer { target in
+      form.withActivations { form in
+        let (block, depth) = (Int(form.block), Int(form.depth))
+        let (groups, padded) = (Int(form.groups), Int(form.groups) * groupSize)
+        for token in 0..<tokens {
+          for k in 0..<columns {
+            let code =
+              ((token / block) * (padded / depth) + k / depth) * block * depth
+              + (token % block) * depth + k % depth
+            let scale = (token / block * groups + k / groupSize) * block + token % block
+            target[token * columns + k] = Float(form.codes[code]) * form.scales[scale]
+          }
+        }
+      }
+    }
+    return result
+  }
+
+  /// The 8-bit form at `groupSize`, in the order that the context's kernels want.
+  internal func quantized(groupSize: Int, _ context: KernelContext) -> QuantizedActivations {
+    let order = context.kernels.table.activation_order(Int64(tokenCount), Int32(groupSize))
+    let form: QuantizedActivations
+    if let existing = forms[groupSize] {
+      form = existing
+    } else {
+      form = QuantizedActivations(
+        groupSize: groupSize, inputFeatures: values.columns, placement: placement)
+      forms[groupSize] = form
+    }
+    if form.version != version || form.order.block != order.block
+      || form.order.depth != order.depth
+    {
+      form.quantize(values, tokens: tokenCount, order: order, version: version, context)
+    }
+    return form
+  }
+
+  /// Scratch memory for the kernels, one piece for every thread.
+  internal func scratch(threads: Int, byteCount: Int) -> [AlignedBytes] {
+    if scratch.count < threads || (scratch.first?.count ?? 0) < byteCount {
+      let count = max(threads, scratch.count)
+      let bytes = max(byteCount, scratch.first?.count ?? 0)
+      scratch = (0..<count).map { _ in AlignedBytes(count: bytes, placement: placement) }
+    }
+    return scratch
+  }
+}
+
+/// Activations as signed bytes with a scale for every token and group.
+///
+/// `@unchecked Sendable`: written by `quantize`, whose threads fill disjoint blocks of tokens and
+/// meet before it returns; only read after that.
+internal final class QuantizedActivations: @unchecked Sendable {
+  let groupSize: Int
+  let inputFeatures: Int
+  private(set) var order = bp_activation_order(block: 0, depth: 0)
+  private(set) var tokens = 0
+  private(set) var version = -1
+  private var codes = AlignedBytes(count: 0)
+  private var scales = AlignedBytes(count: 0)
+  private var negatedSums = AlignedBytes(count: 0)
+
+  private let placement: MemoryPlacement
+
+  init(groupSize: Int, inputFeatures: Int, placement: MemoryPlacement) {
+    self.groupSize = groupSize
+    self.inputFeatures = inputFeatures
+    self.placement = placement
+  }
+
+  private var groups: Int { (inputFeatures + groupSize - 1) / groupSize }
+
+  /// Blocks of tokens, the last one padded.
+  var blockCount: Int { (tokens + Int(order.block) - 1) / max(1, Int(order.block)) }
+
+  func quantize(
+    _ values: FloatMatrix, tokens: Int, order: bp_activation_order, version: Int,
+    _ context: KernelContext
+  ) {
+    self.order = order
+    self.tokens = tokens
+    self.version = version
+    let padded = blockCount * Int(order.block)
+    let (codeBytes, scaleBytes) = (padded * groups * groupSize, padded * groups * 4)
+    // Behind a guard, a buffer of the exact size is what the tests want.
+    let exact = placement != .heap
+    if codes.count < codeBytes || exact {
+      codes = AlignedBytes(count: codeBytes, placement: placement)
+    }
+    if scales.count < scaleBytes || exact {
+      scales = AlignedBytes(count: scaleBytes, placement: placement)
+      negatedSums = AlignedBytes(count: scaleBytes, placement: placement)
+    }
+    let kernels = context.kernels
+    let blocks = blockCount
+    let quantizeBlocks: @Sendable (Int, Int) -> Void = { [self] begin, end in
+      values.withUnsafeBufferPointer { values in
+        withActivations { form in
+          var form = form
+          kernels.table.quantize(
+            values.baseAddress, Int64(inputFeatures), Int64(inputFeatures), &form, Int64(begin),
+            Int64(end))
+        }
+      }
+    }
+    let threads = context.pool.threadCount
+    if threads == 1 || blocks < 2 || tokens * inputFeatures < KernelContext.parallelQuantization {
+      quantizeBlocks(0, blocks)
+    } else {
+      context.pool.run { thread in
+        quantizeBlocks(blocks * thread / threads, blocks * (thread + 1) / threads)
+      }
+    }
+  }
+
+  /// Calls `body` with the C view. No pointer must leave the closure.
+  func withActivations<Result>(_ body: (bp_activations) -> Result) -> Result {
+    codes.withUnsafeMutableBytes { codes in
+      scales.withUnsafeMutableBytes { scales in
+        negatedSums.withUnsafeMutableBytes { sums in
+          body(
+            bp_activations(
+              codes: codes.baseAddress?.assumingMemoryBound(to: Int8.self),
+              scales: scales.baseAddress?.assumingMemoryBound(to: Float.self),
+              negated_sums: sums.baseAddress?.assumingMemoryBound(to: Int32.self),
+              tokens: Int64(tokens), groups: Int64(groups), group_size: Int32(groupSize),
+              block: order.block, depth: order.depth))
+        }
+      }
+    }
+  }
+}

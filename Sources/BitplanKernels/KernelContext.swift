@@ -1,0 +1,78 @@
+internal import BitplanCore
+internal import CBitplanKernels
+
+/// Kernels and threads: what a multiplication needs besides its operands.
+public final class KernelContext: Sendable {
+  /// The kernels of one instruction set.
+  public let kernels: KernelSet
+  /// The threads that share the work.
+  public let pool: ThreadPool
+
+  /// Activations (tokens × input features) from which quantizing them is worth a hand-over.
+  internal static let parallelQuantization = 1 << 15
+  /// Multiply-adds from which a multiplication is worth a hand-over between threads.
+  internal static let parallelMultiplication = 1 << 16
+
+  /// Pairs kernels with threads.
+  public init(kernels: KernelSet, pool: ThreadPool) {
+    self.kernels = kernels
+    self.pool = pool
+  }
+
+  /// `y = W · x` for every token: writes the first `x.tokenCount` rows of `y`
+  /// `[capacity, outputFeatures]`.
+  ///
+  /// For integer formats `x` is quantized to 8 bits per token and group (see
+  /// ``Activations/dequantized(groupSize:_:)``); sums are exact inside a group and rounded once per
+  /// group, in order, by a fused multiply-add. The result does not depend on the instruction set,
+  /// the batch or the number of threads.
+  ///
+  /// Shapes must agree, as ``validate(_:_:into:)`` says.
+  public func multiply(_ weights: PackedOperator, _ x: Activations, into y: FloatMatrix) {
+    do {
+      try Self.validate(weights, x, into: y)
+    } catch {
+      preconditionFailure(error.description)
+    }
+    guard x.tokenCount > 0 else { return }
+    let table = kernels.table
+    var forms: [Int: QuantizedActivations] = [:]
+    var scratchBytes = 0
+    for segment in weights.segments where segment.matrix.format.coding != .float16 {
+      let size = segment.matrix.format.groupSize
+      if forms[size] == nil { forms[size] = x.quantized(groupSize: size, self) }
+      let needed = segment.matrix.withMatrix { matrix in
+        var matrix = matrix
+        return table.scratch_bytes(&matrix, Int64(x.tokenCount))
+      }
+      scratchBytes = max(scratchBytes, needed)
+    }
+    let work = weights.shape.weightCount * x.tokenCount
+    let threads = work < Self.parallelMultiplication ? 1 : pool.threadCount
+    let job = Multiplication(
+      weights: weights, forms: forms, values: x.values, tokens: x.tokenCount, output: y,
+      scratch: x.scratch(threads: threads, byteCount: scratchBytes), table: table)
+    if threads == 1 {
+      job.run(thread: 0, of: 1)
+    } else {
+      pool.run { job.run(thread: $0, of: threads) }
+    }
+  }
+
+  /// Whether `x` and `y` fit `weights`.
+  ///
+  /// - Throws: ``KernelError/shapeMismatch(_:)`` if `x` does not have W's input features, or `y`
+  ///   does not have W's output features and a row for every token.
+  public static func validate(
+    _ weights: PackedOperator, _ x: Activations, into y: FloatMatrix
+  ) throws(KernelError) {
+    guard x.values.columns == weights.shape.inputFeatures,
+      y.columns == weights.shape.outputFeatures, y.rows >= x.tokenCount
+    else {
+      throw .shapeMismatch(
+        "W is [\(weights.shape.outputFeatures), \(weights.shape.inputFeatures)], x is "
+          + "[\(x.tokenCount), \(x.values.columns)], y is [\(y.rows), \(y.columns)]: x must have "
+          + "W's input features, y W's output features and a row for every token of x.")
+    }
+  }
+}

@@ -1,0 +1,86 @@
+internal import CBitplanKernels
+
+/// The float operations of a forward pass other than matrix products.
+///
+/// They use the fastest instructions at hand and return the same bits on every CPU: sums run over
+/// 16 lanes (element i in lane i mod 16) that are then added pairwise, and there are no fused
+/// multiply-adds. Counts must agree; outputs may be the same memory as inputs.
+public enum VectorOperations {
+  private nonisolated(unsafe) static let table: UnsafePointer<bp_vector_operations> = {
+    guard let table = bp_vector_operations_for(InstructionSet.best.identifier) else {
+      preconditionFailure("the scalar operations are part of every build")
+    }
+    return table
+  }()
+
+  /// `out = x · weight / √(mean(x²) + eps)` (Zhang and Sennrich, arXiv:1910.07467).
+  public static func rmsNorm(
+    _ x: UnsafeBufferPointer<Float>, weight: UnsafeBufferPointer<Float>, eps: Float,
+    into out: UnsafeMutableBufferPointer<Float>
+  ) {
+    precondition(x.count == weight.count && x.count == out.count, "counts must agree")
+    table.pointee.rms_norm(
+      x.baseAddress, weight.baseAddress, eps, out.baseAddress, Int64(x.count))
+  }
+
+  /// `out = (x − mean) / √(variance + eps) · weight + bias` (Ba et al., arXiv:1607.06450).
+  public static func layerNorm(
+    _ x: UnsafeBufferPointer<Float>, weight: UnsafeBufferPointer<Float>,
+    bias: UnsafeBufferPointer<Float>, eps: Float, into out: UnsafeMutableBufferPointer<Float>
+  ) {
+    precondition(
+      x.count == weight.count && x.count == bias.count && x.count == out.count,
+      "counts must agree")
+    table.pointee.layer_norm(
+      x.baseAddress, weight.baseAddress, bias.baseAddress, eps, out.baseAddress, Int64(x.count))
+  }
+
+  /// `x = exp(x − max x) / Σ exp(x − max x)`, in place. The relative error is below
+  /// `2^-20 + |x − max x| · 2^-24`.
+  public static func softmax(_ x: UnsafeMutableBufferPointer<Float>) {
+    table.pointee.softmax(x.baseAddress, Int64(x.count))
+  }
+
+  /// `out = a / (1 + exp(−a)) · b`: SwiGLU's product (Shazeer, arXiv:2002.05202).
+  public static func siluMultiply(
+    _ a: UnsafeBufferPointer<Float>, _ b: UnsafeBufferPointer<Float>,
+    into out: UnsafeMutableBufferPointer<Float>
+  ) {
+    precondition(a.count == b.count && a.count == out.count, "counts must agree")
+    table.pointee.silu_multiply(a.baseAddress, b.baseAddress, out.baseAddress, Int64(a.count))
+  }
+
+  /// `out = x · (1 + erf(x / √2)) / 2`, the exact form. Error below 1e-6 · |x|.
+  public static func gelu(
+    _ x: UnsafeBufferPointer<Float>, into out: UnsafeMutableBufferPointer<Float>
+  ) {
+    precondition(x.count == out.count, "counts must agree")
+    table.pointee.gelu(x.baseAddress, out.baseAddress, Int64(x.count))
+  }
+
+  /// `out = a + b`.
+  public static func add(
+    _ a: UnsafeBufferPointer<Float>, _ b: UnsafeBufferPointer<Float>,
+    into out: UnsafeMutableBufferPointer<Float>
+  ) {
+    precondition(a.count == b.count && a.count == out.count, "counts must agree")
+    table.pointee.add(a.baseAddress, b.baseAddress, out.baseAddress, Int64(a.count))
+  }
+
+  /// `Σ a · b`.
+  public static func dot(
+    _ a: UnsafeBufferPointer<Float>, _ b: UnsafeBufferPointer<Float>
+  ) -> Float {
+    precondition(a.count == b.count, "counts must agree")
+    return table.pointee.dot(a.baseAddress, b.baseAddress, Int64(a.count))
+  }
+
+  /// `out += scale · x`, product and sum rounded apart.
+  public static func addScaled(
+    _ x: UnsafeBufferPointer<Float>, by scale: Float,
+    into out: UnsafeMutableBufferPointer<Float>
+  ) {
+    precondition(x.count == out.count, "counts must agree")
+    table.pointee.add_scaled(x.baseAddress, scale, out.baseAddress, Int64(x.count))
+  }
+}

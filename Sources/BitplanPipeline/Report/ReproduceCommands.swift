@@ -1,0 +1,86 @@
+package import BitplanCore
+
+/// The commands that make a plan again.
+package struct ReproduceCommands {
+  /// One command a line, for a shell.
+  package let lines: [String]
+
+  /// Commands for the plan; `MODEL` stands for the checkpoint's path, which no plan knows.
+  package init(plan: Plan, sensitivity: SensitivityTable?, profile: DeviceProfile?) {
+    let base = Self.fileName(plan.model.name)
+    var lines: [String] = []
+    if let device = plan.device, !device.simulated {
+      let threads = profile.map { " --threads \($0.key.threadCount)" } ?? ""
+      lines.append("plan profile --for MODEL\(threads) --out \(Self.fileName(device.name)).json")
+    }
+    let calibration =
+      sensitivity.map { " --calibration \(Self.quoted(SafeText.visible($0.calibration.name)))" }
+      ?? ""
+    lines.append("plan measure MODEL\(calibration) --out \(base).sensitivity.json")
+    var search = ["plan search MODEL"]
+    search += plan.budgets.map { "--budget \(Self.argument($0))" }
+    if let device = plan.device { search.append("--profile \(Self.fileName(device.name)).json") }
+    search.append("--sensitivity \(base).sensitivity.json")
+    search.append("--out \(base).plan.json")
+    lines.append(search.joined(separator: " "))
+    lines.append("plan validate MODEL --plan \(base).plan.json")
+    lines.append("plan show \(base).plan.json --html \(base).html")
+    self.lines = lines
+  }
+
+  /// A budget as the command line takes it: parsing it gives exactly the same limit.
+  package static func argument(_ budget: Budget) -> String {
+    let limit = budget.limit
+    let candidates: [String]
+    switch budget.kind {
+    case .bitsPerWeight: candidates = ["\(plain(limit))bits"]
+    case .storedBytes:
+      // Division by a power of two is exact, so one of these always comes back.
+      candidates = [
+        "\(plain(limit / 1_048_576))MiB", "\(plain(limit / 1e6))MB", "\(plain(limit / 1024))KiB",
+      ]
+    case .decodeSecondsPerToken:
+      candidates = ["\(plain(limit * 1e3))ms/token", "\(plain(limit))s/token"]
+    case .prefillSeconds:
+      candidates = ["\(plain(limit * 1e3))ms/prefill", "\(plain(limit))s/prefill"]
+    }
+    let exact = candidates.filter { (try? Budget(parsing: $0))?.limit == limit }
+    // The usual unit where it reads well, else the shortest.
+    return exact.first { $0.count <= 14 } ?? exact.min { $0.count < $1.count } ?? candidates[0]
+  }
+
+  /// The shortest text that reads back as `value`, without a trailing `.0`.
+  private static func plain(_ value: Double) -> String {
+    let text = "\(value)"
+    return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
+  }
+
+  /// A name made fit for a file: letters, digits, dots, dashes and underscores.
+  package static func fileName(_ name: String) -> String {
+    let kept = name.unicodeScalars.map { scalar in
+      scalar.isASCII && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil)
+        || "._-".unicodeScalars.contains(scalar) ? Character(scalar) : "-"
+    }
+    let text = String(kept.prefix(80))
+    let isUsable =
+      text.contains { $0.isLetter || $0.isNumber } && !text.hasPrefix("-") && !text.hasPrefix(".")
+    return isUsable ? text : "model"
+  }
+
+  /// `text` as one word of a shell.
+  package static func quoted(_ text: String) -> String {
+    let isPlain =
+      !text.isEmpty && !text.hasPrefix("-")
+      && text.unicodeScalars.allSatisfy {
+        $0.isASCII && ($0.properties.isAlphabetic || $0.properties.numericType != nil)
+          || "._-/".unicodeScalars.contains($0)
+      }
+    let text = text.hasPrefix("-") ? "./" + text : text
+    return isPlain
+      ? text
+      : "'"
+        + text.split(
+          separator: "'", omittingEmptySubsequences: false
+        ).joined(separator: "'\\''") + "'"
+  }
+}

@@ -1,0 +1,283 @@
+public import BitplanCore
+internal import BitplanEngine
+internal import BitplanKernels
+internal import BitplanQuantizers
+internal import BitplanSensitivity
+internal import Foundation
+
+/// What `plan validate` is asked.
+public struct ValidateRequest: Sendable {
+  /// The plan.
+  public var planFile: String
+  /// Packed checkpoint to execute; packed in memory by default.
+  public var packed: String?
+  /// Held-out text; `evaluation.txt` beside the model by default.
+  public var evaluation: String?
+  /// Text for activation statistics, where packing happens here.
+  public var calibration: String?
+  /// Windows of held-out text.
+  public var windowCount = 16
+  /// Largest relative deviation of measured times.
+  public var timeTolerance = 0.25
+  /// Largest ratio between measured and predicted loss, either way.
+  public var lossTolerance = 2.0
+  /// Compare with uniform formats of the same or smaller size.
+  public var comparesUniform = true
+  /// Write the measured values into the plan file.
+  public var record = false
+
+  /// A request with the defaults.
+  public init(planFile: String) { self.planFile = planFile }
+}
+
+/// One thing that was checked.
+public struct ValidationCheck: Codable, Hashable, Sendable {
+  /// What was checked.
+  public let name: String
+  /// Whether it held.
+  public let passed: Bool
+  /// The figures.
+  public let detail: String
+}
+
+/// Predicted beside measured.
+public struct ValidationResult: Codable, Sendable {
+  /// What the plan says.
+  public let predicted: Plan.Costs
+  /// What executing it gave.
+  public let measured: Plan.Costs
+  /// What was checked.
+  public let checks: [ValidationCheck]
+  /// Uniform formats of the same or smaller size, executed on the same text.
+  public let uniform: [UniformComparison]
+
+  /// The failure that the broken tolerances amount to, if any are broken.
+  public var failure: PipelineError? {
+    let broken = checks.filter { !$0.passed }
+    guard !broken.isEmpty else { return nil }
+    return PipelineError(
+      .toleranceBroken,
+      "The plan did not hold: " + broken.map { "\($0.name) (\($0.detail))" }.joined(separator: "; ")
+        + ".")
+  }
+
+  /// The table for people.
+  public var text: String {
+    var lines = ["", "                          predicted      measured"]
+    func row(_ name: String, _ predicted: String?, _ measured: String?) {
+      guard predicted != nil || measured != nil else { return }
+      let cells = [predicted ?? "–", measured ?? "–"].map {
+        String(repeating: " ", count: max(0, 14 - $0.count)) + $0
+      }
+      lines.append(name.padding(toLength: 21, withPad: " ", startingAt: 0) + cells.joined())
+    }
+    let (p, m) = (predicted, measured)
+    row("bits per weight", String(format: "%.4f", p.bitsPerWeight), String(format: "%.4f", m.bitsPerWeight))
+    row("stored bytes", "\(p.storedBytes)", "\(m.storedBytes)")
+    row("decode, per token", p.decodeSecondsPerToken.map(Figures.milliseconds), m.decodeSecondsPerToken.map(Figures.milliseconds))
+    row("prefill, \(m.prefillTokens ?? p.prefillTokens ?? 0) tokens", p.prefillSeconds.map(Figures.milliseconds), m.prefillSeconds.map(Figures.milliseconds))
+    row("KL, nats/token", p.klDivergenceNatsPerToken.map { Figures.significant($0) }, m.klDivergenceNatsPerToken.map { Figures.significant($0) })
+    row("cosine distance", p.cosineDistance.map { Figures.significant($0) }, m.cosineDistance.map { Figures.significant($0) })
+    row("perplexity", p.perplexity.map { Figures.significant($0, digits: 5) }, m.perplexity.map { Figures.significant($0, digits: 5) })
+    row("  reference", nil, m.referencePerplexity.map { Figures.significant($0, digits: 5) })
+    if !uniform.isEmpty {
+      lines += ["", "uniform formats of the same or smaller size   bits per weight   measured loss"]
+      for item in uniform {
+        let loss = item.measuredLoss.map { Figures.significant($0) } ?? "–"
+        lines.append(
+          "  " + item.format.identifier.padding(toLength: 44, withPad: " ", startingAt: 0)
+            + String(format: "%15.3f", item.bitsPerWeight)
+            + String(repeating: " ", count: max(0, 16 - loss.count)) + loss)
+      }
+    }
+    lines.append("")
+    lines += checks.map { "\($0.passed ? "ok  " : "FAIL")  \($0.name): \($0.detail)" }
+    return lines.joined(separator: "\n")
+  }
+}
+
+/// `plan validate`: execute the plan and compare.
+extension Workbench {
+  /// Tokens of one held-out window.
+  static let evaluationWindow = 512
+
+  /// Executes the plan on held-out text.
+  public func validate(
+    _ source: ModelSource, _ request: ValidateRequest
+  ) throws(PipelineError) -> ValidationResult {
+    do { return try validated(source, request) } catch { throw PipelineError(wrapping: error) }
+  }
+
+  private func validated(
+    _ source: ModelSource, _ request: ValidateRequest
+  ) throws -> ValidationResult {
+    var plan = try Self.readPlan(request.planFile)
+    try Self.requireMatch(plan, source)
+    let statistics = try calibrationStatistics(source, request.calibration)
+    let packed: Model
+    if let path = request.packed {
+      packed = try PackedCheckpoint.load(path: path)
+    } else {
+      packed = source.model.replacingAll(with: try quantized(source, plan, statistics))
+    }
+    let text = try TextSource(
+      path: request.evaluation, defaultName: "evaluation.txt", folder: source.folder,
+      option: "--evaluation")
+    let held = try windows(
+      source, text, count: request.windowCount, length: Self.evaluationWindow, placement: .first)
+    let meter = LossMeter(model: source.model, windows: held.windows, context: context)
+    progress.begin("reference", total: held.windows.count)
+    _ = try meter.prepare { done in
+      try cancellation.check()
+      progress.advance(done, of: held.windows.count)
+    }
+    progress.end("\(held.tokens.count) held-out tokens")
+    let measured = try measure(packed, plan, meter)
+    let uniform = request.comparesUniform
+      ? try uniformComparisons(source, plan, statistics, meter) : []
+    let result = ValidationResult(
+      predicted: plan.predicted, measured: measured,
+      checks: ValidationChecks.all(plan.predicted, measured, uniform, plan, request),
+      uniform: uniform)
+    if request.record {
+      plan.measured = measured
+      try ArtifactOutput.write(plan, to: URL(filePath: request.planFile))
+      try ArtifactOutput.write(uniform, to: Self.comparisonsFile(request.planFile))
+    }
+    return result
+  }
+
+  private func measure(_ packed: Model, _ plan: Plan, _ meter: LossMeter) throws -> Plan.Costs {
+    progress.begin("execute", total: 1)
+    let stored = packed.packedBytes
+    var costs = Plan.Costs(
+      bitsPerWeight: BitsPerWeight(
+        storedBytes: stored, weightCount: plan.model.plannedWeightCount
+      ).value,
+      storedBytes: stored)
+    let loss = try meter.report(packed)
+    switch meter.metric {
+    case .klDivergenceNatsPerToken:
+      costs.klDivergenceNatsPerToken = loss.mean
+      costs.klDivergenceStandardError = loss.standardError
+      costs.perplexity = loss.perplexity
+      costs.referencePerplexity = loss.referencePerplexity
+    case .cosineDistance:
+      costs.cosineDistance = loss.mean
+      costs.cosineDistanceStandardError = loss.standardError
+    }
+    let times = try WholeModelTimer(context: context, cancellation: cancellation).measure(packed)
+    costs.decodeSecondsPerToken = times[1]
+    costs.prefillSeconds = times[PlanProblem.prefillTokens]
+    costs.prefillTokens = times[PlanProblem.prefillTokens] == nil ? nil : PlanProblem.prefillTokens
+    progress.end("\(meter.windowCount) windows")
+    return costs
+  }
+
+  /// Every uniform format that is not larger than the plan, executed on the same text.
+  private func uniformComparisons(
+    _ source: ModelSource, _ plan: Plan, _ statistics: [OperatorStatistics], _ meter: LossMeter
+  ) throws -> [UniformComparison] {
+    let operators = source.model.operators
+    let sizes = WeightFormat.all.map { format in
+      (format: format, bytes: operators.reduce(0) { $0 + format.storedBytes($1.shape) })
+    }.filter { $0.bytes <= plan.predicted.storedBytes && $0.format.bitWidth > 2 }
+    progress.begin("uniform", total: sizes.count)
+    var result: [UniformComparison] = []
+    let variants = VariantStore(
+      model: source.model, statistics: statistics, pool: context.pool, maximumBytes: 0)
+    for (index, size) in sizes.enumerated() {
+      try cancellation.check()
+      progress.advance(index, of: sizes.count)
+      let packed = operators.indices.map { variants.variant($0, size.format) }
+      result.append(
+        UniformComparison(
+          format: size.format,
+          bitsPerWeight: BitsPerWeight(
+            storedBytes: size.bytes, weightCount: plan.model.plannedWeightCount
+          ).value,
+          predictedLoss: nil, measuredLoss: try meter.loss(source.model.replacingAll(with: packed))))
+    }
+    progress.end("\(result.count) formats")
+    return result
+  }
+
+  /// Where the measured uniform formats of a plan are kept for the report.
+  static func comparisonsFile(_ planFile: String) -> URL {
+    let plan = URL(filePath: planFile)
+    let stem = plan.lastPathComponent.replacingOccurrences(of: ".plan.json", with: "")
+      .replacingOccurrences(of: ".json", with: "")
+    return plan.deletingLastPathComponent().appending(path: "\(stem).uniform.json")
+  }
+
+  /// The uniform formats measured for a plan, or none.
+  static func comparisons(beside planFile: String) throws(PipelineError) -> [UniformComparison] {
+    let file = comparisonsFile(planFile)
+    guard let data = FileManager.default.contents(atPath: file.path) else { return [] }
+    do { return try JSONDecoder().decode([UniformComparison].self, from: data) } catch {
+      throw PipelineError(
+        .invalidInput,
+        "'\(file.lastPathComponent)' beside the plan is malformed. Remove it, or run 'plan validate --record'.")
+    }
+  }
+}
+
+/// What `plan validate` holds a plan to.
+enum ValidationChecks {
+  static func all(
+    _ predicted: Plan.Costs, _ measured: Plan.Costs, _ uniform: [UniformComparison], _ plan: Plan,
+    _ request: ValidateRequest
+  ) -> [ValidationCheck] {
+    var checks = [
+      ValidationCheck(
+        name: "stored bytes", passed: predicted.storedBytes == measured.storedBytes,
+        detail: "\(measured.storedBytes) measured, \(predicted.storedBytes) predicted")
+    ]
+    for budget in plan.budgets where budget.kind == .bitsPerWeight || budget.kind == .storedBytes {
+      let value = budget.kind == .bitsPerWeight ? measured.bitsPerWeight : Double(measured.storedBytes)
+      checks.append(
+        ValidationCheck(
+          name: "budget", passed: value <= budget.limit,
+          detail: "\(Figures.significant(value, digits: 5)) of \(budget)"))
+    }
+    let simulated = plan.device?.simulated ?? true
+    if !simulated {
+      checks += [
+        time("decode time", predicted.decodeSecondsPerToken, measured.decodeSecondsPerToken, request),
+        time("prefill time", predicted.prefillSeconds, measured.prefillSeconds, request),
+      ].compactMap { $0 }
+    }
+    let lossPairs = [
+      (predicted.klDivergenceNatsPerToken, measured.klDivergenceNatsPerToken),
+      (predicted.cosineDistance, measured.cosineDistance),
+    ]
+    for case (let p?, let m?) in lossPairs where p > 0 && m > 0 {
+      let ratio = m / p
+      checks.append(
+        ValidationCheck(
+          name: "loss",
+          passed: ratio <= request.lossTolerance && ratio >= 1 / request.lossTolerance,
+          detail: "measured is \(Figures.significant(ratio)) × predicted"))
+    }
+    if let best = uniform.compactMap(\.measuredLoss).min(),
+      let loss = measured.klDivergenceNatsPerToken ?? measured.cosineDistance
+    {
+      checks.append(
+        ValidationCheck(
+          name: "better than uniform", passed: loss < best,
+          detail: "\(Figures.significant(loss)) against \(Figures.significant(best)) for the best "
+            + "uniform format of the same or smaller size"))
+    }
+    return checks
+  }
+
+  private static func time(
+    _ name: String, _ predicted: Double?, _ measured: Double?, _ request: ValidateRequest
+  ) -> ValidationCheck? {
+    guard let predicted, let measured, predicted > 0 else { return nil }
+    let deviation = measured / predicted - 1
+    return ValidationCheck(
+      name: name, passed: abs(deviation) <= request.timeTolerance,
+      detail: String(format: "measured %+.1f %% against predicted", deviation * 100))
+  }
+}

@@ -1,0 +1,109 @@
+public import BitplanCore
+public import BitplanEngine
+public import BitplanKernels
+
+/// The loss of variants of one model on fixed token windows: KL divergence from the float model
+/// for a language model, cosine distance to its embeddings for an encoder.
+public final class LossMeter {
+  /// A loss with its uncertainty, and perplexity where there is one.
+  public struct Report: Sendable {
+    /// Mean loss in the metric's unit.
+    public let mean: Double
+    /// Standard error of the mean, windows taken as independent.
+    public let standardError: Double
+    /// The variant's perplexity.
+    public let perplexity: Double?
+    /// The float model's perplexity.
+    public let referencePerplexity: Double?
+  }
+
+  private enum Reference {
+    case languageModel(LanguageModelEvaluation, LanguageModelEvaluation.Reference)
+    case encoder(EncoderEvaluation, [[Float]])
+  }
+
+  /// The float model.
+  public let model: Model
+  /// What the losses are.
+  public let metric: SensitivityTable.Metric
+  private let windows: [[Int]]
+  private let session: Session
+  private var reference: Reference?
+
+  /// Measures variants of `model` on `windows`.
+  public init(model: Model, windows: [[Int]], context: KernelContext) {
+    self.model = model
+    self.windows = windows
+    metric = model.objective == .nextToken ? .klDivergenceNatsPerToken : .cosineDistance
+    session = Session(model, context: context, capacity: windows.map(\.count).max() ?? 1)
+  }
+
+  /// Sequences measured on.
+  public var windowCount: Int { windows.count }
+
+  /// Runs the float model once: keeps its predictions and gathers statistics of every operator's
+  /// input.
+  ///
+  /// - Parameter progress: called with the windows done; may throw to stop.
+  public func prepare(progress: (Int) throws -> Void) throws -> [OperatorStatistics] {
+    let collector = StatisticsCollector(
+      model: model, expectedTokens: windows.reduce(0) { $0 + $1.count })
+    session.model = model
+    session.observer = { index, input, count in collector.observe(index, input, count) }
+    defer { session.observer = nil }
+    switch model.objective {
+    case .nextToken:
+      let evaluation = try LanguageModelEvaluation(windows: windows)
+      var stopped: (any Error)?
+      let kept: LanguageModelEvaluation.Reference
+      do {
+        kept = try evaluation.reference(session) { done throws(EngineError) in
+          do { try progress(done) } catch {
+            stopped = error
+            throw EngineError("stopped")
+          }
+        }
+      } catch {
+        throw stopped ?? error
+      }
+      reference = .languageModel(evaluation, kept)
+    case .sentenceEmbedding:
+      let evaluation = try EncoderEvaluation(sentences: windows)
+      reference = .encoder(evaluation, try evaluation.embeddings(session))
+      try progress(windows.count)
+    }
+    return collector.finish()
+  }
+
+  /// Mean loss of a variant.
+  public func loss(_ variant: Model) throws -> Double { try report(variant).mean }
+
+  /// Loss of a variant with its uncertainty. ``prepare(progress:)`` must have run.
+  public func report(_ variant: Model) throws -> Report {
+    session.model = variant
+    switch reference {
+    case .languageModel(let evaluation, let kept):
+      let divergence = try evaluation.divergence(session, from: kept)
+      return Report(
+        mean: divergence.klDivergence.mean,
+        standardError: divergence.klDivergence.standardErrorOverWindows,
+        perplexity: divergence.perplexity, referencePerplexity: divergence.referencePerplexity)
+    case .encoder(let evaluation, let embeddings):
+      let distance = try evaluation.distance(session, from: embeddings).cosineDistance
+      return Report(
+        mean: distance.mean, standardError: distance.standardErrorOverWindows, perplexity: nil,
+        referencePerplexity: nil)
+    case nil:
+      preconditionFailure("prepare() makes the reference")
+    }
+  }
+
+  /// The float weights with activations rounded to 8 bits in groups of `groupSize`.
+  public func withQuantizedActivations(groupSize: Int = 128) -> Model {
+    var result = model
+    for (index, description) in model.operators.enumerated() where description.isMultiplied {
+      result.weights[index] = .float(model.floatWeights(of: index), activationGroupSize: groupSize)
+    }
+    return result
+  }
+}

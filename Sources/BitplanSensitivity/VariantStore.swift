@@ -1,0 +1,81 @@
+public import BitplanCore
+public import BitplanEngine
+public import BitplanKernels
+internal import BitplanQuantizers
+
+/// Packed forms of a model's operators, quantized when first needed.
+///
+/// A variant is kept while all kept ones fit ``maximumBytes``; past that it is made again each
+/// time, which costs time and never memory.
+public final class VariantStore {
+  /// Bytes of packed variants that may be kept.
+  public let maximumBytes: Int
+
+  private let model: Model
+  private let statistics: [OperatorStatistics]
+  private let quantizer: RoundToNearest
+  private var kept: [Key: PackedOperator] = [:]
+  private var keptBytes = 0
+
+  private struct Key: Hashable {
+    let index: Int
+    let format: WeightFormat
+  }
+
+  /// Variants of the float operators of `model`.
+  public init(
+    model: Model, statistics: [OperatorStatistics], pool: ThreadPool,
+    maximumBytes: Int = 2 << 30
+  ) {
+    precondition(statistics.count == model.operators.count)
+    self.model = model
+    self.statistics = statistics
+    self.quantizer = RoundToNearest(pool: pool)
+    self.maximumBytes = maximumBytes
+  }
+
+  /// The operator at `index` in `format`.
+  public func variant(_ index: Int, _ format: WeightFormat) -> PackedOperator {
+    let key = Key(index: index, format: format)
+    if let packed = kept[key] { return packed }
+    let codes = quantizer.quantize(
+      model.floatWeights(of: index), as: format,
+      meanSquaredInput: statistics[index].meanSquaredInput)
+    let packed = PackedOperator(PackedMatrix(packing: codes))
+    let bytes = format.storedBytes(model.operators[index].shape)
+    if keptBytes + bytes <= maximumBytes {
+      kept[key] = packed
+      keptBytes += bytes
+    }
+    return packed
+  }
+
+  /// Activation-weighted relative output error of a variant: the prior of its loss.
+  ///
+  /// - Parameter tokens: ids that are looked up, for an operator that is only looked up.
+  public func relativeOutputError(_ index: Int, _ format: WeightFormat, tokens: [Int]) -> Double {
+    let packed = variant(index, format)
+    let original = model.floatWeights(of: index)
+    if model.operators[index].isMultiplied, statistics[index].samples.rows > 0 {
+      let samples = statistics[index].samples
+      let signal = OutputError.meanSquaredOutput(original, samples: samples).reduce(0, +)
+      let error = OutputError.meanSquared(
+        original: original, quantized: packed.dequantized(), samples: samples
+      ).reduce(0, +)
+      return signal > 0 ? error / signal : 0
+    }
+    let columns = original.columns
+    let looked = Array(tokens.prefix(2048))
+    let rows = FloatMatrix(rows: looked.count, columns: columns)
+    packed.lookUp(looked, into: rows)
+    var (error, signal) = (0.0, 0.0)
+    for (row, token) in looked.enumerated() {
+      for column in 0..<columns {
+        let (w, q) = (Double(original[token, column]), Double(rows[row, column]))
+        error += (q - w) * (q - w)
+        signal += w * w
+      }
+    }
+    return signal > 0 ? error / signal : 0
+  }
+}

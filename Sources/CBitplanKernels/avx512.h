@@ -1,0 +1,142 @@
+#ifndef BITPLAN_AVX512_H
+#define BITPLAN_AVX512_H
+
+// What the AVX-512 files share: unpacking of planes, zero points and scales. To be included after
+// the target attribute has been pushed.
+
+#include "internal.h"
+
+#include <immintrin.h>
+
+/// The four activation codes at `a` in every 32-bit lane.
+BP_INLINE __m512i bp512_broadcast(const int8_t *a) {
+  int32_t bits;
+  memcpy(&bits, a, 4);
+  return _mm512_set1_epi32(bits);
+}
+
+BP_INLINE __m512i bp512_load(const void *p) { return _mm512_loadu_si512(p); }
+
+/// Eight units (32 input features) of one tile as unsigned bytes. `low` and `high` point at the
+/// chunk's part of the two planes, `8 · plane bits · 8` bytes each.
+BP_INLINE void bp512_unpack(
+    const int32_t bits, const uint8_t *low, const uint8_t *high, __m512i unit[8]) {
+  if (bits == 8) {
+    BP_UNROLL for (int u = 0; u < 8; u++) unit[u] = bp512_load(low + 64 * u);
+    return;
+  }
+  if (bits == 4 || bits == 5 || bits == 6) {
+    const __m512i mask = _mm512_set1_epi8(0x0F);
+    BP_UNROLL for (int u = 0; u < 4; u++) {
+      const __m512i bytes = bp512_load(low + 64 * u);
+      unit[2 * u] = _mm512_and_si512(bytes, mask);
+      unit[2 * u + 1] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
+    }
+  } else {
+    const __m512i mask = _mm512_set1_epi8(0x03);
+    BP_UNROLL for (int u = 0; u < 2; u++) {
+      const __m512i bytes = bp512_load(low + 64 * u);
+      unit[4 * u] = _mm512_and_si512(bytes, mask);
+      unit[4 * u + 1] = _mm512_and_si512(_mm512_srli_epi16(bytes, 2), mask);
+      unit[4 * u + 2] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
+      unit[4 * u + 3] = _mm512_and_si512(_mm512_srli_epi16(bytes, 6), mask);
+    }
+  }
+  // The high plane's bits are moved to where they belong; 0xF8 is "first or (second and third)".
+  if (bits == 3) {
+    const __m512i mask = _mm512_set1_epi8(0x04), bytes = bp512_load(high);
+    unit[0] = _mm512_ternarylogic_epi32(unit[0], _mm512_slli_epi16(bytes, 2), mask, 0xF8);
+    unit[1] = _mm512_ternarylogic_epi32(unit[1], _mm512_slli_epi16(bytes, 1), mask, 0xF8);
+    unit[2] = _mm512_ternarylogic_epi32(unit[2], bytes, mask, 0xF8);
+    unit[3] = _mm512_ternarylogic_epi32(unit[3], _mm512_srli_epi16(bytes, 1), mask, 0xF8);
+    unit[4] = _mm512_ternarylogic_epi32(unit[4], _mm512_srli_epi16(bytes, 2), mask, 0xF8);
+    unit[5] = _mm512_ternarylogic_epi32(unit[5], _mm512_srli_epi16(bytes, 3), mask, 0xF8);
+    unit[6] = _mm512_ternarylogic_epi32(unit[6], _mm512_srli_epi16(bytes, 4), mask, 0xF8);
+    unit[7] = _mm512_ternarylogic_epi32(unit[7], _mm512_srli_epi16(bytes, 5), mask, 0xF8);
+  } else if (bits == 5) {
+    const __m512i mask = _mm512_set1_epi8(0x10), bytes = bp512_load(high);
+    unit[0] = _mm512_ternarylogic_epi32(unit[0], _mm512_slli_epi16(bytes, 4), mask, 0xF8);
+    unit[1] = _mm512_ternarylogic_epi32(unit[1], _mm512_slli_epi16(bytes, 3), mask, 0xF8);
+    unit[2] = _mm512_ternarylogic_epi32(unit[2], _mm512_slli_epi16(bytes, 2), mask, 0xF8);
+    unit[3] = _mm512_ternarylogic_epi32(unit[3], _mm512_slli_epi16(bytes, 1), mask, 0xF8);
+    unit[4] = _mm512_ternarylogic_epi32(unit[4], bytes, mask, 0xF8);
+    unit[5] = _mm512_ternarylogic_epi32(unit[5], _mm512_srli_epi16(bytes, 1), mask, 0xF8);
+    unit[6] = _mm512_ternarylogic_epi32(unit[6], _mm512_srli_epi16(bytes, 2), mask, 0xF8);
+    unit[7] = _mm512_ternarylogic_epi32(unit[7], _mm512_srli_epi16(bytes, 3), mask, 0xF8);
+  } else if (bits == 6) {
+    const __m512i mask = _mm512_set1_epi8(0x30);
+    BP_UNROLL for (int u = 0; u < 2; u++) {
+      const __m512i bytes = bp512_load(high + 64 * u);
+      __m512i *out = unit + 4 * u;
+      out[0] = _mm512_ternarylogic_epi32(out[0], _mm512_slli_epi16(bytes, 4), mask, 0xF8);
+      out[1] = _mm512_ternarylogic_epi32(out[1], _mm512_slli_epi16(bytes, 2), mask, 0xF8);
+      out[2] = _mm512_ternarylogic_epi32(out[2], bytes, mask, 0xF8);
+      out[3] = _mm512_ternarylogic_epi32(out[3], _mm512_srli_epi16(bytes, 2), mask, 0xF8);
+    }
+  }
+}
+
+/// One plane of 16 zero points as bytes.
+BP_INLINE __m128i bp512_zero_plane(const int32_t bits, const uint8_t *p) {
+  if (bits == 8) return _mm_loadu_si128((const __m128i *)p);
+  if (bits == 4) {
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)p);
+    return _mm_and_si128(
+        _mm_unpacklo_epi64(bytes, _mm_srli_epi16(bytes, 4)), _mm_set1_epi8(0x0F));
+  }
+  if (bits == 2) {
+    int32_t word;
+    memcpy(&word, p, 4);
+    return _mm_and_si128(
+        _mm_srlv_epi32(_mm_set1_epi32(word), _mm_setr_epi32(0, 2, 4, 6)), _mm_set1_epi8(3));
+  }
+  int16_t word;
+  memcpy(&word, p, 2);
+  return _mm_and_si128(
+      _mm_srlv_epi16(_mm_set1_epi16(word), _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7)),
+      _mm_set1_epi8(1));
+}
+
+/// The 16 zero points of one group of one tile.
+BP_INLINE __m512i bp512_zero_points(const int32_t bits, const uint8_t *p) {
+  const int32_t low = bp_low_bits(bits);
+  __m128i zero = bp512_zero_plane(low, p);
+  if (bits != low) {
+    const __m128i high = bp512_zero_plane(bits - low, p + 2 * low);
+    zero = _mm_or_si128(zero, _mm_slli_epi16(high, low));  // parts stay inside their bytes
+  }
+  return _mm512_cvtepu8_epi32(zero);
+}
+
+/// 16 binary16 scales as floats.
+BP_INLINE __m512 bp512_scales(const uint16_t *p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+/// y + d · (s·t), where d is `sum` without its zero points' part. The multiply-add of 16-bit pairs
+/// is exact: zero ≤ 255 and |negated sum| ≤ 16,256 both fit in 16 bits, the upper halves of zero
+/// are 0.
+BP_INLINE __m512 bp512_accumulate(
+    __m512 y, __m512i sum, __m512i zero, int32_t negated_sum, __m512 weight_scale,
+    float activation_scale) {
+  sum = _mm512_dpwssd_epi32(sum, zero, _mm512_set1_epi32(negated_sum));
+  const __m512 scale = _mm512_mul_ps(weight_scale, _mm512_set1_ps(activation_scale));
+  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, y);
+}
+
+/// Writes the results of one tile for one token.
+BP_INLINE void bp512_store(
+    const bp_output *y, int64_t token, int64_t tile, int64_t rows, __m512 value) {
+  const int64_t first = tile * BP_TILE_HEIGHT, count = BP_MIN(BP_TILE_HEIGHT, rows - first);
+  const __mmask16 mask = (__mmask16)((1u << count) - 1);
+  float *target = y->values + token * y->stride;
+  if (y->row_map == NULL) {
+    _mm512_mask_storeu_ps(target + first, mask, value);
+  } else {
+    float values[BP_TILE_HEIGHT];
+    _mm512_storeu_ps(values, value);
+    for (int64_t row = 0; row < count; row++) target[y->row_map[first + row]] = values[row];
+  }
+}
+
+#endif

@@ -1,0 +1,295 @@
+#if defined(__x86_64__)
+
+#pragma clang attribute push(                                                                  \
+    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))),    \
+    apply_to = function)
+
+#include "avx512.h"
+
+#pragma STDC FP_CONTRACT OFF
+
+// Integer kernels for AVX-512 with VNNI. vpdpbusd multiplies unsigned weights in a register by
+// signed activations broadcast from memory and does not saturate.
+
+/// Most tokens that unpack weights in registers; more expand a panel of weights first.
+#define DECODE_TOKENS 8
+/// Tokens of a block of the panel kernel: 2 tiles × 12 tokens are 24 of 32 registers.
+#define PANEL_TOKENS 12
+
+static bp_activation_order activation_order(int64_t tokens, int32_t group_size) {
+  (void)group_size;
+  return (bp_activation_order){tokens <= DECODE_TOKENS ? (int32_t)tokens : PANEL_TOKENS, 4};
+}
+
+// ---- Up to 8 tokens: codes are unpacked in registers and used at once.
+
+BP_INLINE void decode(
+    const int32_t bits, const int tokens, const bp_matrix *w, const bp_activations *x,
+    const bp_output *y, int64_t tile_begin, int64_t tile_end) {
+  // Independent sums hide the latency of the dot product.
+  const int chains = tokens == 1 ? 4 : tokens == 2 ? 2 : 1;
+  const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
+  const int32_t group_size = w->group_size;
+  const int64_t groups = w->groups, group_bytes = 2 * (int64_t)bits * group_size;
+  for (int64_t tile = tile_begin; tile < tile_end; tile++) {
+    __m512 sums[DECODE_TOKENS];
+    BP_UNROLL for (int t = 0; t < tokens; t++) sums[t] = _mm512_setzero_ps();
+    const uint8_t *codes = bp_codes_at(w, tile, 0);
+    const uint16_t *scales = bp_scales_at(w, tile, 0);
+    const uint8_t *zeros = w->zero_points ? bp_zero_points_at(w, tile, 0) : NULL;
+    const int8_t *a = x->codes;
+    for (int64_t group = 0; group < groups; group++) {
+      __m512i products[DECODE_TOKENS][4];
+      BP_UNROLL for (int t = 0; t < tokens; t++) {
+        BP_UNROLL for (int c = 0; c < chains; c++) products[t][c] = _mm512_setzero_si512();
+      }
+      const uint8_t *low = codes, *high = codes + 2 * low_bits * group_size;
+      for (int32_t chunk = 0; chunk < group_size; chunk += 32) {
+        __m512i unit[8];
+        bp512_unpack(bits, low, high, unit);
+        low += 64 * low_bits;
+        high += 64 * high_bits;
+        BP_UNROLL for (int u = 0; u < 8; u++) {
+          BP_UNROLL for (int t = 0; t < tokens; t++) {
+            products[t][u % chains] = _mm512_dpbusd_epi32(
+                products[t][u % chains], unit[u], bp512_broadcast(a + (u * tokens + t) * 4));
+          }
+        }
+        a += 32 * tokens;
+      }
+      codes += group_bytes;
+      __m512i zero = _mm512_set1_epi32(1 << (bits - 1));
+      if (zeros) {
+        zero = bp512_zero_points(bits, zeros);
+        zeros += 2 * bits;
+      }
+      const __m512 scale = bp512_scales(scales + group * BP_TILE_HEIGHT);
+      BP_UNROLL for (int t = 0; t < tokens; t++) {
+        __m512i sum = products[t][0];
+        BP_UNROLL for (int c = 1; c < chains; c++) sum = _mm512_add_epi32(sum, products[t][c]);
+        sums[t] = bp512_accumulate(
+            sums[t], sum, zero, x->negated_sums[group * tokens + t], scale,
+            x->scales[group * tokens + t]);
+      }
+    }
+    BP_UNROLL for (int t = 0; t < tokens; t++) bp512_store(y, t, tile, w->rows, sums[t]);
+  }
+}
+
+#define DECODE_WIDTH(bits)                                                                     \
+  static void decode_##bits(                                                                   \
+      const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,     \
+      int64_t tile_end) {                                                                      \
+    switch (x->block) {                                                                        \
+      case 1: decode(bits, 1, w, x, y, tile_begin, tile_end); break;                           \
+      case 2: decode(bits, 2, w, x, y, tile_begin, tile_end); break;                           \
+      case 3: decode(bits, 3, w, x, y, tile_begin, tile_end); break;                           \
+      case 4: decode(bits, 4, w, x, y, tile_begin, tile_end); break;                           \
+      case 5: decode(bits, 5, w, x, y, tile_begin, tile_end); break;                           \
+      case 6: decode(bits, 6, w, x, y, tile_begin, tile_end); break;                           \
+      case 7: decode(bits, 7, w, x, y, tile_begin, tile_end); break;                           \
+      default: decode(bits, 8, w, x, y, tile_begin, tile_end); break;                          \
+    }                                                                                          \
+  }
+
+DECODE_WIDTH(2)
+DECODE_WIDTH(3)
+DECODE_WIDTH(4)
+DECODE_WIDTH(5)
+DECODE_WIDTH(6)
+DECODE_WIDTH(8)
+
+// ---- More tokens: a panel of two tiles is expanded to bytes in scratch memory that stays in L2,
+// then multiplied by blocks of tokens.
+
+/// Tiles of a panel.
+#define PANEL_TILES 2
+
+/// One panel: for every tile its codes as bytes, its scales as floats, its zero points.
+typedef struct {
+  const uint8_t *codes[PANEL_TILES];
+  const float *scales[PANEL_TILES];
+  const int32_t *zeros[PANEL_TILES];
+} panel;
+
+static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
+  if (tokens <= DECODE_TOKENS) return 0;
+  const size_t codes = w->bit_width == 8 ? 0 : (size_t)(w->groups * w->group_size) * 16;
+  return PANEL_TILES * (codes + (size_t)w->groups * 2 * 64);
+}
+
+BP_INLINE void expand_codes(
+    const int32_t bits, const bp_matrix *w, int64_t tile, uint8_t *out) {
+  const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
+  for (int64_t group = 0; group < w->groups; group++) {
+    const uint8_t *low = bp_codes_at(w, tile, group);
+    const uint8_t *high = low + 2 * low_bits * w->group_size;
+    for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
+      __m512i unit[8];
+      bp512_unpack(bits, low, high, unit);
+      BP_UNROLL for (int u = 0; u < 8; u++) _mm512_store_si512(out + 64 * u, unit[u]);
+      low += 64 * low_bits;
+      high += 64 * high_bits;
+      out += 512;
+    }
+  }
+}
+
+BP_INLINE void expand_zero_points(
+    const int32_t bits, const bp_matrix *w, int64_t tile, int32_t *out) {
+  for (int64_t group = 0; group < w->groups; group++, out += 16) {
+    _mm512_store_si512(
+        out, w->zero_points ? bp512_zero_points(bits, bp_zero_points_at(w, tile, group))
+                            : _mm512_set1_epi32(1 << (bits - 1)));
+  }
+}
+
+static void expand_tile(
+    const bp_matrix *w, int64_t tile, uint8_t *codes, float *scales, int32_t *zeros) {
+  switch (w->bit_width) {
+    case 2: expand_codes(2, w, tile, codes); expand_zero_points(2, w, tile, zeros); break;
+    case 3: expand_codes(3, w, tile, codes); expand_zero_points(3, w, tile, zeros); break;
+    case 4: expand_codes(4, w, tile, codes); expand_zero_points(4, w, tile, zeros); break;
+    case 5: expand_codes(5, w, tile, codes); expand_zero_points(5, w, tile, zeros); break;
+    case 6: expand_codes(6, w, tile, codes); expand_zero_points(6, w, tile, zeros); break;
+    default: expand_zero_points(8, w, tile, zeros); break;
+  }
+  for (int64_t group = 0; group < w->groups; group++) {
+    _mm512_store_ps(scales + group * 16, bp512_scales(bp_scales_at(w, tile, group)));
+  }
+}
+
+BP_INLINE void multiply_panel(
+    const int tiles, const int tokens, const panel *p, const bp_matrix *w,
+    const bp_activations *x, const bp_output *y, int64_t tile, int64_t block) {
+  __m512 sums[PANEL_TILES][PANEL_TOKENS];
+  BP_UNROLL for (int r = 0; r < tiles; r++) {
+    BP_UNROLL for (int t = 0; t < tokens; t++) sums[r][t] = _mm512_setzero_ps();
+  }
+  const int8_t *a = bp_activation_block(x, block);
+  const float *activation_scales = x->scales + block * x->groups * PANEL_TOKENS;
+  const int32_t *negated_sums = x->negated_sums + block * x->groups * PANEL_TOKENS;
+  const uint8_t *codes[PANEL_TILES] = {p->codes[0], p->codes[1]};
+  for (int64_t group = 0; group < w->groups; group++) {
+    __m512i products[PANEL_TILES][PANEL_TOKENS];
+    BP_UNROLL for (int r = 0; r < tiles; r++) {
+      BP_UNROLL for (int t = 0; t < tokens; t++) products[r][t] = _mm512_setzero_si512();
+    }
+    for (int32_t k = 0; k < w->group_size; k += 4) {
+      __m512i unit[PANEL_TILES];
+      BP_UNROLL for (int r = 0; r < tiles; r++) {
+        unit[r] = bp512_load(codes[r]);
+        codes[r] += 64;
+      }
+      BP_UNROLL for (int t = 0; t < tokens; t++) {
+        const __m512i value = bp512_broadcast(a + 4 * t);
+        BP_UNROLL for (int r = 0; r < tiles; r++) {
+          products[r][t] = _mm512_dpbusd_epi32(products[r][t], unit[r], value);
+        }
+      }
+      a += 4 * PANEL_TOKENS;
+    }
+    BP_UNROLL for (int r = 0; r < tiles; r++) {
+      const __m512 scale = _mm512_load_ps(p->scales[r] + group * 16);
+      const __m512i zero = _mm512_load_si512(p->zeros[r] + group * 16);
+      BP_UNROLL for (int t = 0; t < tokens; t++) {
+        sums[r][t] = bp512_accumulate(
+            sums[r][t], products[r][t], zero, negated_sums[t], scale, activation_scales[t]);
+      }
+    }
+    negated_sums += PANEL_TOKENS;
+    activation_scales += PANEL_TOKENS;
+  }
+  BP_UNROLL for (int r = 0; r < tiles; r++) {
+    BP_UNROLL for (int t = 0; t < tokens; t++) {
+      bp512_store(y, block * PANEL_TOKENS + t, tile + r, w->rows, sums[r][t]);
+    }
+  }
+}
+
+#define PANEL_CASE(tokens)                                                                     \
+  case tokens: multiply_panel(tiles, tokens, p, w, x, y, tile, block); break;
+
+BP_INLINE void multiply_panel_blocks(
+    const int tiles, const panel *p, const bp_matrix *w, const bp_activations *x,
+    const bp_output *y, int64_t tile, int64_t block_begin, int64_t block_end) {
+  for (int64_t block = block_begin; block < block_end; block++) {
+    switch (BP_MIN(PANEL_TOKENS, x->tokens - block * PANEL_TOKENS)) {
+      PANEL_CASE(1)
+      PANEL_CASE(2)
+      PANEL_CASE(3)
+      PANEL_CASE(4)
+      PANEL_CASE(5)
+      PANEL_CASE(6)
+      PANEL_CASE(7)
+      PANEL_CASE(8)
+      PANEL_CASE(9)
+      PANEL_CASE(10)
+      PANEL_CASE(11)
+      PANEL_CASE(12)
+    }
+  }
+}
+
+static void multiply_one_tile(
+    const panel *p, const bp_matrix *w, const bp_activations *x, const bp_output *y,
+    int64_t tile, int64_t block_begin, int64_t block_end) {
+  multiply_panel_blocks(1, p, w, x, y, tile, block_begin, block_end);
+}
+
+static void multiply_two_tiles(
+    const panel *p, const bp_matrix *w, const bp_activations *x, const bp_output *y,
+    int64_t tile, int64_t block_begin, int64_t block_end) {
+  multiply_panel_blocks(2, p, w, x, y, tile, block_begin, block_end);
+}
+
+static void multiply(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch) {
+  if (block_begin >= block_end) return;
+  if (x->block <= DECODE_TOKENS) {
+    assert(block_begin == 0 && block_end == 1);
+    switch (w->bit_width) {
+      case 2: decode_2(w, x, y, tile_begin, tile_end); break;
+      case 3: decode_3(w, x, y, tile_begin, tile_end); break;
+      case 4: decode_4(w, x, y, tile_begin, tile_end); break;
+      case 5: decode_5(w, x, y, tile_begin, tile_end); break;
+      case 6: decode_6(w, x, y, tile_begin, tile_end); break;
+      default: decode_8(w, x, y, tile_begin, tile_end); break;
+    }
+    return;
+  }
+  uint8_t *codes = scratch;
+  const int64_t code_bytes = w->bit_width == 8 ? 0 : w->groups * w->group_size * 16;
+  float *scales = (float *)(codes + PANEL_TILES * code_bytes);
+  int32_t *zeros = (int32_t *)(scales + PANEL_TILES * w->groups * 16);
+  for (int64_t tile = tile_begin; tile < tile_end; tile += PANEL_TILES) {
+    const int64_t tiles = BP_MIN(PANEL_TILES, tile_end - tile);
+    panel p = {{NULL, NULL}, {NULL, NULL}, {NULL, NULL}};
+    for (int64_t r = 0; r < tiles; r++) {
+      uint8_t *tile_codes = codes + r * code_bytes;
+      float *tile_scales = scales + r * w->groups * 16;
+      int32_t *tile_zeros = zeros + r * w->groups * 16;
+      expand_tile(w, tile + r, tile_codes, tile_scales, tile_zeros);
+      // 8-bit codes are bytes already.
+      p.codes[r] = w->bit_width == 8 ? bp_codes_at(w, tile + r, 0) : tile_codes;
+      p.scales[r] = tile_scales;
+      p.zeros[r] = tile_zeros;
+    }
+    if (tiles == 2) {
+      multiply_two_tiles(&p, w, x, y, tile, block_begin, block_end);
+    } else {
+      multiply_one_tile(&p, w, x, y, tile, block_begin, block_end);
+    }
+  }
+}
+
+const bp_kernels bp_kernels_avx512vnni = {
+    BP_ISA_AVX512VNNI,      "avx512vnni",  activation_order,
+    bp_quantize_avx512vnni, scratch_bytes, multiply,
+    bp_multiply_float16_avx512vnni,
+};
+
+#pragma clang attribute pop
+
+#endif

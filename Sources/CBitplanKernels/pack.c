@@ -1,0 +1,152 @@
+#include "internal.h"
+
+// Between row-major codes and the packed layout. Speed here is that of loading a model, not of
+// running it, so one implementation serves every CPU.
+
+/// Calls for one plane: its width, the bits below it, and where it starts inside a group.
+typedef struct {
+  int32_t bits, shift;
+  int64_t offset;
+} plane;
+
+static int planes_of(int32_t bit_width, int64_t bytes_per_bit, plane planes[2]) {
+  int32_t low = bp_low_bits(bit_width);
+  planes[0] = (plane){low, 0, 0};
+  planes[1] = (plane){bit_width - low, low, low * bytes_per_bit};
+  return bit_width == low ? 1 : 2;
+}
+
+void bp_pack_codes(
+    const uint8_t *codes, int64_t rows, int64_t input_features, int32_t bit_width,
+    int32_t group_size, uint8_t *packed) {
+  const int64_t groups = (input_features + group_size - 1) / group_size;
+  const int64_t group_bytes = 2 * (int64_t)bit_width * group_size;
+  plane planes[2];
+  const int count = planes_of(bit_width, 2 * group_size, planes);
+  for (int64_t row = 0; row < rows; row++) {
+    for (int64_t k = 0; k < input_features; k++) {
+      const uint32_t code = codes[row * input_features + k];
+      uint8_t *group = packed + ((row / 16) * groups + k / group_size) * group_bytes;
+      const int64_t in_group = k % group_size, unit = in_group / 4;
+      const int64_t byte = (row % 16) * 4 + in_group % 4;
+      for (int p = 0; p < count; p++) {
+        const int32_t bits = planes[p].bits, per_byte = 8 / bits;
+        const uint32_t part = (code >> planes[p].shift) & ((1u << bits) - 1);
+        group[planes[p].offset + (unit / per_byte) * 64 + byte] |=
+            (uint8_t)(part << (bits * (unit % per_byte)));
+      }
+    }
+  }
+}
+
+void bp_pack_scales(const uint16_t *scales, int64_t rows, int64_t groups, uint16_t *packed) {
+  for (int64_t row = 0; row < rows; row++) {
+    for (int64_t group = 0; group < groups; group++) {
+      packed[((row / 16) * groups + group) * 16 + row % 16] = scales[row * groups + group];
+    }
+  }
+}
+
+void bp_pack_zero_points(
+    const uint8_t *zero_points, int64_t rows, int64_t groups, int32_t bit_width,
+    uint8_t *packed) {
+  plane planes[2];
+  const int count = planes_of(bit_width, 2, planes);
+  for (int64_t row = 0; row < rows; row++) {
+    for (int64_t group = 0; group < groups; group++) {
+      const uint32_t zero = zero_points[row * groups + group];
+      uint8_t *target = packed + ((row / 16) * groups + group) * 2 * bit_width;
+      for (int p = 0; p < count; p++) {
+        const int32_t bits = planes[p].bits;
+        const int64_t bytes = 2 * bits, in_tile = row % 16;
+        const uint32_t part = (zero >> planes[p].shift) & ((1u << bits) - 1);
+        target[planes[p].offset + in_tile % bytes] |=
+            (uint8_t)(part << (bits * (in_tile / bytes)));
+      }
+    }
+  }
+}
+
+void bp_pack_float16(
+    const uint16_t *weights, int64_t rows, int64_t input_features, uint16_t *packed) {
+  for (int64_t row = 0; row < rows; row++) {
+    for (int64_t k = 0; k < input_features; k++) {
+      packed[((row / 16) * input_features + k) * 16 + row % 16] =
+          weights[row * input_features + k];
+    }
+  }
+}
+
+/// Adds one plane of one row of one group to `codes`.
+BP_INLINE void add_plane(
+    const uint8_t *source, int64_t row_in_tile, int32_t bits, int32_t shift, int64_t count,
+    uint8_t *codes) {
+  const int32_t per_byte = 8 / bits;
+  for (int64_t k = 0; k < count; k++) {
+    const int64_t unit = k / 4;
+    const uint32_t byte = source[(unit / per_byte) * 64 + row_in_tile * 4 + k % 4];
+    codes[k] |=
+        (uint8_t)(((byte >> (bits * (unit % per_byte))) & ((1u << bits) - 1)) << shift);
+  }
+}
+
+static void unpack_group(
+    const bp_matrix *w, int64_t row, int64_t group, int64_t count, uint8_t *codes) {
+  const uint8_t *source = bp_codes_at(w, row / 16, group);
+  plane planes[2];
+  const int planes_count = planes_of(w->bit_width, 2 * w->group_size, planes);
+  memset(codes, 0, (size_t)count);
+  for (int p = 0; p < planes_count; p++) {
+    const uint8_t *start = source + planes[p].offset;
+    switch (planes[p].bits) {
+      case 1: add_plane(start, row % 16, 1, planes[p].shift, count, codes); break;
+      case 2: add_plane(start, row % 16, 2, planes[p].shift, count, codes); break;
+      case 4: add_plane(start, row % 16, 4, planes[p].shift, count, codes); break;
+      default: add_plane(start, row % 16, 8, planes[p].shift, count, codes); break;
+    }
+  }
+}
+
+void bp_unpack_row_codes(
+    const bp_matrix *w, int64_t row, int64_t input_features, uint8_t *codes) {
+  for (int64_t k = 0; k < input_features; k += w->group_size) {
+    unpack_group(
+        w, row, k / w->group_size, BP_MIN(w->group_size, input_features - k), codes + k);
+  }
+}
+
+uint16_t bp_scale(const bp_matrix *w, int64_t row, int64_t group) {
+  return bp_scales_at(w, row / 16, group)[row % 16];
+}
+
+int32_t bp_zero_point(const bp_matrix *w, int64_t row, int64_t group) {
+  if (w->zero_points == NULL) return 1 << (w->bit_width - 1);
+  const uint8_t *source = bp_zero_points_at(w, row / 16, group);
+  plane planes[2];
+  const int count = planes_of(w->bit_width, 2, planes);
+  uint32_t zero = 0;
+  for (int p = 0; p < count; p++) {
+    const int32_t bits = planes[p].bits;
+    const int64_t bytes = 2 * bits, in_tile = row % 16;
+    const uint32_t byte = source[planes[p].offset + in_tile % bytes];
+    zero |= ((byte >> (bits * (in_tile / bytes))) & ((1u << bits) - 1)) << planes[p].shift;
+  }
+  return (int32_t)zero;
+}
+
+void bp_dequantize_row(const bp_matrix *w, int64_t row, int64_t input_features, float *out) {
+  uint8_t codes[128];
+  for (int64_t k = 0; k < input_features; k += w->group_size) {
+    const int64_t group = k / w->group_size, count = BP_MIN(w->group_size, input_features - k);
+    unpack_group(w, row, group, count, codes);
+    const float scale = bp_float_from_half(bp_scale(w, row, group));
+    const int32_t zero = bp_zero_point(w, row, group);
+    for (int64_t i = 0; i < count; i++) out[k + i] = scale * (float)((int32_t)codes[i] - zero);
+  }
+}
+
+void bp_dequantize_row_float16(
+    const uint16_t *w, int64_t row, int64_t input_features, float *out) {
+  const uint16_t *tile = w + (row / 16) * input_features * 16 + row % 16;
+  for (int64_t k = 0; k < input_features; k++) out[k] = bp_float_from_half(tile[k * 16]);
+}

@@ -1,2 +1,0 @@
-#include "bitplan_kernels.h"
-int bp_placeholder(void) { return 0; }

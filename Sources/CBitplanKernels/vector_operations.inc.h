@@ -1,0 +1,187 @@
+// The vector operations, written once on vectors of 16 floats and compiled for every instruction
+// set by the file that includes this one. Only correctly rounded operations in a fixed order are
+// used (no fused multiply-adds, no approximate instructions), so all give the same bits.
+//
+// The includer defines BP_VECTOR_TABLE, the name of the table, and pushes the target attribute.
+
+#include "internal.h"
+
+#include <math.h>
+
+#pragma STDC FP_CONTRACT OFF
+
+// Every function that passes a vector by value is inlined, so no calling convention is involved.
+#pragma clang diagnostic ignored "-Wpsabi"
+
+typedef float vec __attribute__((ext_vector_type(16)));
+typedef int32_t veci __attribute__((ext_vector_type(16)));
+
+BP_INLINE vec splat(float value) { return (vec)(value); }
+
+BP_INLINE vec load(const float *p, int64_t left) {
+  vec value = splat(0);
+  if (left >= 16) {
+    memcpy(&value, p, 64);
+  } else {
+    memcpy(&value, p, (size_t)left * 4);
+  }
+  return value;
+}
+
+BP_INLINE void store(float *p, vec value, int64_t left) {
+  memcpy(p, &value, left >= 16 ? 64 : (size_t)left * 4);
+}
+
+BP_INLINE float sum_lanes(vec v) {
+  float lane[16];
+  memcpy(lane, &v, 64);
+  for (int step = 8; step > 0; step /= 2) {
+    for (int i = 0; i < step; i++) lane[i] = lane[i] + lane[i + step];
+  }
+  return lane[0];
+}
+
+BP_INLINE vec select(veci condition, vec yes, vec no) {
+  return (vec)((condition & (veci)yes) | (~condition & (veci)no));
+}
+
+/// exp(x), relative error below 2^-22 where the result is a normal number; 0 below −104, infinite
+/// above 89; NaN stays. exp(n·ln 2 + r) = 2^n · exp(r), |r| ≤ ln 2 / 2, by a polynomial of degree
+/// 6 whose own error is 3.1e-9.
+BP_INLINE vec vec_exp(vec x) {
+  x = select(x < splat(-104.0f), splat(-104.0f), x);
+  x = select(x > splat(89.0f), splat(89.0f), x);
+  // Adding 1.5 · 2^23 rounds to an integer and leaves it in the low bits.
+  const vec magic = splat(12582912.0f);
+  const vec shifted = x * splat(1.44269504f) + magic;
+  const vec n = shifted - magic;
+  const vec r = (x - n * splat(0.693359375f)) - n * splat(-2.12194440e-4f);
+  vec q = splat(0.0013814596459269524f);
+  q = q * r + splat(0.0083687175065279f);
+  q = q * r + splat(0.04166838899254799f);
+  q = q * r + splat(0.1666652113199234f);
+  q = q * r + splat(0.4999999403953552f);
+  const vec p = splat(1.0f) + (r + r * r * q);
+  // 2^n as two factors, each a normal number: −151 ≤ n ≤ 129.
+  const veci exponent = (veci)shifted - (veci)magic;
+  const veci half = exponent >> 1;
+  const vec first = (vec)((half + 127) << 23), second = (vec)((exponent - half + 127) << 23);
+  return p * first * second;
+}
+
+/// 1 + erf(x / √2), relative error below 1e-6 for x ≥ −5: with a = |x| / √2 and t = 1 / (1 + 0.4·a),
+/// erfc(a) = exp(−a²) · t · Q(t), where the polynomial's own relative error is 1.3e-7.
+BP_INLINE vec vec_one_plus_erf(vec x) {
+  const vec magnitude = (vec)((veci)x & 0x7FFFFFFF);
+  const vec a = magnitude * splat(0.70710678f);
+  const vec t = splat(1.0f) / (splat(1.0f) + splat(0.4f) * a);
+  vec q = splat(0.049942705780267715f);
+  q = q * t + splat(-0.18146581947803497f);
+  q = q * t + splat(0.16638851165771484f);
+  q = q * t + splat(-0.0028624599799513817f);
+  q = q * t + splat(0.13979101181030273f);
+  q = q * t + splat(0.16912434995174408f);
+  q = q * t + splat(0.20772457122802734f);
+  q = q * t + splat(0.225681871175766f);
+  q = q * t + splat(0.22567537426948547f);
+  const vec erfc = vec_exp(splat(-0.5f) * magnitude * magnitude) * (q * t);
+  return select(x < splat(0.0f), erfc, splat(2.0f) - erfc);
+}
+
+static void rms_norm(const float *x, const float *weight, float eps, float *out, int64_t count) {
+  vec squares = splat(0);
+  for (int64_t i = 0; i < count; i += 16) {
+    const vec value = load(x + i, count - i);
+    squares = squares + value * value;
+  }
+  const vec inverse = splat(1.0f / sqrtf(sum_lanes(squares) / (float)count + eps));
+  for (int64_t i = 0; i < count; i += 16) {
+    const vec value = load(x + i, count - i) * inverse * load(weight + i, count - i);
+    store(out + i, value, count - i);
+  }
+}
+
+static void layer_norm(
+    const float *x, const float *weight, const float *bias, float eps, float *out,
+    int64_t count) {
+  vec sums = splat(0);
+  for (int64_t i = 0; i < count; i += 16) sums = sums + load(x + i, count - i);
+  const vec mean = splat(sum_lanes(sums) / (float)count);
+  vec squares = splat(0);
+  for (int64_t i = 0; i + 16 <= count; i += 16) {
+    const vec value = load(x + i, 16) - mean;
+    squares = squares + value * value;
+  }
+  if (count % 16 != 0) {
+    float tail[16] = {0};
+    const int64_t first = count - count % 16;
+    for (int64_t i = first; i < count; i++) tail[i - first] = x[i] - mean[0];
+    const vec value = load(tail, 16);
+    squares = squares + value * value;
+  }
+  const vec inverse = splat(1.0f / sqrtf(sum_lanes(squares) / (float)count + eps));
+  for (int64_t i = 0; i < count; i += 16) {
+    const vec value = (load(x + i, count - i) - mean) * inverse * load(weight + i, count - i)
+        + load(bias + i, count - i);
+    store(out + i, value, count - i);
+  }
+}
+
+static void softmax(float *x, int64_t count) {
+  if (count <= 0) return;
+  float largest = x[0];
+  for (int64_t i = 1; i < count; i++) largest = x[i] > largest ? x[i] : largest;
+  const vec offset = splat(largest);
+  vec sums = splat(0);
+  for (int64_t i = 0; i < count; i += 16) {
+    float values[16] = {0};
+    const vec power = vec_exp(load(x + i, count - i) - offset);
+    store(values, power, count - i);  // lanes past the end count nothing
+    sums = sums + load(values, 16);
+    store(x + i, power, count - i);
+  }
+  const vec inverse = splat(1.0f / sum_lanes(sums));
+  for (int64_t i = 0; i < count; i += 16) {
+    store(x + i, load(x + i, count - i) * inverse, count - i);
+  }
+}
+
+static void silu_multiply(const float *a, const float *b, float *out, int64_t count) {
+  for (int64_t i = 0; i < count; i += 16) {
+    const vec value = load(a + i, count - i);
+    const vec silu = value / (splat(1.0f) + vec_exp(-value));
+    store(out + i, silu * load(b + i, count - i), count - i);
+  }
+}
+
+static void gelu(const float *x, float *out, int64_t count) {
+  for (int64_t i = 0; i < count; i += 16) {
+    const vec value = load(x + i, count - i);
+    store(out + i, splat(0.5f) * value * vec_one_plus_erf(value), count - i);
+  }
+}
+
+static void add(const float *a, const float *b, float *out, int64_t count) {
+  for (int64_t i = 0; i < count; i += 16) {
+    store(out + i, load(a + i, count - i) + load(b + i, count - i), count - i);
+  }
+}
+
+static float dot(const float *a, const float *b, int64_t count) {
+  vec sums = splat(0);
+  for (int64_t i = 0; i < count; i += 16) {
+    sums = sums + load(a + i, count - i) * load(b + i, count - i);
+  }
+  return sum_lanes(sums);
+}
+
+static void add_scaled(const float *x, float scale, float *out, int64_t count) {
+  const vec factor = splat(scale);
+  for (int64_t i = 0; i < count; i += 16) {
+    store(out + i, load(out + i, count - i) + load(x + i, count - i) * factor, count - i);
+  }
+}
+
+const bp_vector_operations BP_VECTOR_TABLE = {
+    rms_norm, layer_norm, softmax, silu_multiply, gelu, add, dot, add_scaled,
+};

@@ -1,0 +1,84 @@
+public import ArgumentParser
+public import BitplanCore
+public import BitplanKernels
+import BitplanPipeline
+import Foundation
+
+/// Options that every verb understands.
+struct CommonOptions: ParsableArguments {
+  @Flag(name: .long, help: "Print the result as JSON on standard output.")
+  var json = false
+
+  @Flag(name: .shortAndLong, help: "Say nothing on standard error but errors.")
+  var quiet = false
+
+  @Option(help: ArgumentHelp("Threads to use (default: one for every core).", valueName: "n"))
+  var threads: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Kernels to use instead of the fastest this CPU can run: "
+        + InstructionSet.allCases.map(\.rawValue).joined(separator: ", ") + ".",
+      valueName: "name"))
+  var instructionSet: InstructionSet?
+
+  func validate() throws {
+    if let threads, !(1...1024).contains(threads) {
+      throw ValidationError("'--threads \(threads)' must be between 1 and 1024.")
+    }
+  }
+
+  /// What the verb works with.
+  func workbench() throws -> Workbench {
+    try Workbench(
+      instructionSet: instructionSet, threadCount: threads,
+      progress: quiet ? SilentProgress() : TerminalProgress(), cancellation: Interrupts.cancellation)
+  }
+}
+
+extension InstructionSet: ExpressibleByArgument {}
+
+extension WeightFormat: ExpressibleByArgument {
+  /// Parses an identifier such as `int4_g64`.
+  public init?(argument: String) { self.init(identifier: argument) }
+}
+
+/// Formats as `int4_g64,int3_g128`.
+struct FormatList: ExpressibleByArgument {
+  let formats: [WeightFormat]
+
+  init?(argument: String) {
+    var formats: [WeightFormat] = []
+    for name in argument.split(separator: ",") {
+      let trimmed = name.trimmingCharacters(in: .whitespaces)
+      guard let format = WeightFormat(identifier: trimmed) else { return nil }
+      formats.append(format)
+    }
+    guard !formats.isEmpty else { return nil }
+    self.formats = Array(Set(formats)).sorted()
+  }
+
+  static let help = ArgumentHelp(
+    "Candidate formats, separated by commas, of: "
+      + WeightFormat.all.map(\.identifier).joined(separator: ", ") + ".",
+    valueName: "list")
+}
+
+/// Runs a verb and turns its failure into a message and a documented exit code.
+func runVerb(_ body: () throws -> Void) throws {
+  do {
+    Interrupts.install()
+    try body()
+  } catch {
+    let failure = PipelineError(wrapping: error)
+    FileHandle.standardError.write(Data("Error: \(failure.description)\n".utf8))
+    throw ExitCode(failure.kind.exitCode)
+  }
+}
+
+/// Prints an artifact as JSON with sorted keys.
+func printJSON(_ value: some Encodable) throws {
+  let encoder = JSONEncoder()
+  encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+  print(String(decoding: try encoder.encode(value), as: UTF8.self))
+}
