@@ -34,6 +34,7 @@ struct FrontierTests {
       seconds: Self.seconds)
     #expect(!points.isEmpty && points.count <= pointLimit)
     for point in points {
+      #expect(point.segments.count <= 4)
       var formatOfRow = [WeightFormat?](repeating: nil, count: rows)
       var bytes = 0
       var times = [0.0, 0.0]
@@ -128,6 +129,14 @@ struct FrontierTests {
     #expect(zero[0].segments[0].format == Self.formats[0])
   }
 
+  @Test("points mix no more formats than allowed", arguments: [1, 2, 3, 6])
+  func segmentLimitHolds(_ limit: Int) throws {
+    let points = try Frontier.build(
+      rows: Self.losses(rows: 640, seed: 3), formats: Self.formats, inputFeatures: 128,
+      segmentLimit: limit)
+    #expect(points.map(\.segments.count).max() == limit)
+  }
+
   @Test func isDeterministic() throws {
     let losses = Self.losses(rows: 300, seed: 5)
     func build() throws -> [Frontier.Point] {
@@ -165,6 +174,9 @@ struct FrontierTests {
     }
     #expect(throws: SearchError.self) {
       try Frontier.build(rows: [[1, 1]], formats: formats, inputFeatures: 64) { _, _ in [.nan] }
+    }
+    #expect(throws: SearchError.self) {
+      try Frontier.build(rows: [[1, 1]], formats: formats, inputFeatures: 64, segmentLimit: 0)
     }
   }
 }
