@@ -276,7 +276,7 @@ static void multiply_two_tiles(
   multiply_panel_blocks(2, p, w, x, y, tile, tile_end, block_begin, block_end);
 }
 
-static void multiply(
+void bp_multiply_avx512vnni(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch) {
   if (block_begin >= block_end) return;
@@ -319,7 +319,7 @@ static void multiply(
 
 const bp_kernels bp_kernels_avx512vnni = {
     BP_ISA_AVX512VNNI,      "avx512vnni",  activation_order,
-    bp_quantize_avx512vnni, scratch_bytes, multiply,
+    bp_quantize_avx512vnni, scratch_bytes, bp_multiply_avx512vnni,
     bp_multiply_float16_avx512vnni,
 };
 
