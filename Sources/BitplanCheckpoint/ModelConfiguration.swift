@@ -22,14 +22,7 @@ public struct ModelConfiguration: Sendable {
   ///
   /// - Parameter name: what errors call it.
   public init(text: String, name: String) throws(CheckpointError) {
-    let node: Result<JSONNode, CheckpointError> = Array(text.utf8).withUnsafeBytes { bytes in
-      do throws(CheckpointError) {
-        return .success(try JSONNode(file: name, bytes: bytes))
-      } catch {
-        return .failure(error)
-      }
-    }
-    try self.init(node.get())
+    try self.init(JSONNode(file: name, text: text))
   }
 
   private init(_ node: JSONNode) throws(CheckpointError) {

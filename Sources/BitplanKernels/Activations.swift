@@ -15,11 +15,18 @@ public final class Activations {
   private var forms: [Int: QuantizedActivations] = [:]
   private var version = 0
   private var scratch: [AlignedBytes] = []
+  private let placement: MemoryPlacement
 
   /// Zeros, and no tokens yet.
-  public init(capacity: Int, inputFeatures: Int) {
-    values = FloatMatrix(rows: capacity, columns: inputFeatures)
+  public convenience init(capacity: Int, inputFeatures: Int) {
+    self.init(capacity: capacity, inputFeatures: inputFeatures, placement: .heap)
+  }
+
+  /// Zeros in a given place; quantized forms and scratch memory will lie there too.
+  package init(capacity: Int, inputFeatures: Int, placement: MemoryPlacement) {
+    values = FloatMatrix(rows: capacity, columns: inputFeatures, placement: placement)
     tokenCount = 0
+    self.placement = placement
   }
 
   /// Forgets quantized forms: ``values`` were rewritten. `tokenCount` is at most the capacity.
@@ -73,7 +80,8 @@ public final class Activations {
     if let existing = forms[groupSize] {
       form = existing
     } else {
-      form = QuantizedActivations(groupSize: groupSize, inputFeatures: values.columns)
+      form = QuantizedActivations(
+        groupSize: groupSize, inputFeatures: values.columns, placement: placement)
       forms[groupSize] = form
     }
     if form.version != version || form.order.block != order.block
@@ -89,7 +97,7 @@ public final class Activations {
     if scratch.count < threads || (scratch.first?.count ?? 0) < byteCount {
       let count = max(threads, scratch.count)
       let bytes = max(byteCount, scratch.first?.count ?? 0)
-      scratch = (0..<count).map { _ in AlignedBytes(count: bytes) }
+      scratch = (0..<count).map { _ in AlignedBytes(count: bytes, placement: placement) }
     }
     return scratch
   }
@@ -109,9 +117,12 @@ internal final class QuantizedActivations: @unchecked Sendable {
   private var scales = AlignedBytes(count: 0)
   private var negatedSums = AlignedBytes(count: 0)
 
-  init(groupSize: Int, inputFeatures: Int) {
+  private let placement: MemoryPlacement
+
+  init(groupSize: Int, inputFeatures: Int, placement: MemoryPlacement) {
     self.groupSize = groupSize
     self.inputFeatures = inputFeatures
+    self.placement = placement
   }
 
   private var groups: Int { (inputFeatures + groupSize - 1) / groupSize }
@@ -128,10 +139,14 @@ internal final class QuantizedActivations: @unchecked Sendable {
     self.version = version
     let padded = blockCount * Int(order.block)
     let (codeBytes, scaleBytes) = (padded * groups * groupSize, padded * groups * 4)
-    if codes.count < codeBytes { codes = AlignedBytes(count: codeBytes) }
-    if scales.count < scaleBytes {
-      scales = AlignedBytes(count: scaleBytes)
-      negatedSums = AlignedBytes(count: scaleBytes)
+    // Behind a guard, a buffer of the exact size is what the tests want.
+    let exact = placement != .heap
+    if codes.count < codeBytes || exact {
+      codes = AlignedBytes(count: codeBytes, placement: placement)
+    }
+    if scales.count < scaleBytes || exact {
+      scales = AlignedBytes(count: scaleBytes, placement: placement)
+      negatedSums = AlignedBytes(count: scaleBytes, placement: placement)
     }
     let kernels = context.kernels
     let blocks = blockCount

@@ -6,17 +6,20 @@ public import BitplanCore
 public final class AlignedBytes: ByteRegion, @unchecked Sendable {
   /// Size in bytes.
   public let count: Int
-  private let base: UnsafeMutableRawPointer
+  private let allocation: Allocation
+  private var base: UnsafeMutableRawPointer { allocation.base }
 
   /// Allocates `count` zero bytes.
-  public init(count: Int) {
+  public convenience init(count: Int) { self.init(count: count, placement: .heap) }
+
+  /// Allocates `count` zero bytes in a given place, which need not be aligned.
+  package init(count: Int, placement: MemoryPlacement) {
     precondition(count >= 0, "a size is not negative")
     self.count = count
-    base = UnsafeMutableRawPointer.allocate(byteCount: max(64, count), alignment: 64)
-    base.initializeMemory(as: UInt8.self, repeating: 0, count: max(64, count))
+    allocation = Allocation(byteCount: count, placement: placement)
   }
 
-  deinit { base.deallocate() }
+  deinit { allocation.deallocate() }
 
   /// Calls `body` with the bytes. The pointer must not leave the closure.
   public func withUnsafeBytes<Result>(

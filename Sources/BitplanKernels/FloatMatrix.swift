@@ -8,17 +8,22 @@ public final class FloatMatrix: @unchecked Sendable {
   public let rows: Int
   /// Columns: features for activations, input features for weights.
   public let columns: Int
+  private let allocation: Allocation
   private let base: UnsafeMutablePointer<Float>
 
   /// Allocates a matrix of zeros.
-  public init(rows: Int, columns: Int) {
+  public convenience init(rows: Int, columns: Int) {
+    self.init(rows: rows, columns: columns, placement: .heap)
+  }
+
+  /// Allocates a matrix of zeros in a given place.
+  package init(rows: Int, columns: Int, placement: MemoryPlacement) {
     precondition(rows >= 0 && columns >= 0)
     self.rows = rows
     self.columns = columns
-    let bytes = max(64, rows * columns * MemoryLayout<Float>.stride)
-    let raw = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
-    base = raw.bindMemory(to: Float.self, capacity: bytes / MemoryLayout<Float>.stride)
-    base.initialize(repeating: 0, count: bytes / MemoryLayout<Float>.stride)
+    let count = rows * columns
+    allocation = Allocation(byteCount: count * MemoryLayout<Float>.stride, placement: placement)
+    base = allocation.base.bindMemory(to: Float.self, capacity: count)
   }
 
   /// Copies `values`, whose count must be `rows · columns`.
@@ -30,7 +35,7 @@ public final class FloatMatrix: @unchecked Sendable {
     }
   }
 
-  deinit { UnsafeMutableRawPointer(base).deallocate() }
+  deinit { allocation.deallocate() }
 
   /// One element.
   public subscript(row: Int, column: Int) -> Float {

@@ -35,7 +35,8 @@ public enum VectorOperations {
       x.baseAddress, weight.baseAddress, bias.baseAddress, eps, out.baseAddress, Int64(x.count))
   }
 
-  /// `x = exp(x − max x) / Σ exp(x − max x)`, in place. Relative error below 2^-20.
+  /// `x = exp(x − max x) / Σ exp(x − max x)`, in place. The relative error is below
+  /// `2^-20 + |x − max x| · 2^-24`.
   public static func softmax(_ x: UnsafeMutableBufferPointer<Float>) {
     table.pointee.softmax(x.baseAddress, Int64(x.count))
   }

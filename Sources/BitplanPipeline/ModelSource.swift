@@ -1,5 +1,5 @@
 public import BitplanCheckpoint
-public import BitplanCore
+internal import BitplanCore
 public import BitplanEngine
 public import Foundation
 

@@ -1,4 +1,4 @@
-public import BitplanCore
+internal import BitplanCore
 internal import BitplanSearch
 
 /// From artifacts to the integer program: one choice for every (operator, format).

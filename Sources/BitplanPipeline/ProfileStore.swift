@@ -1,4 +1,4 @@
-public import BitplanCheckpoint
+internal import BitplanCheckpoint
 public import BitplanCore
 public import Foundation
 

@@ -46,11 +46,13 @@ public struct AssignmentProblem: Hashable, Sendable {
   ///   (a budget whose fixed costs are already too high); it then cannot be met.
   public init(choices: [[Choice]], limits: [Limit]) throws(SearchError) {
     guard !choices.isEmpty else {
-      throw .invalidProblem("The problem has no operators. Give at least one operator to choose for.")
+      throw .invalidProblem(
+        "The problem has no operators. Give at least one operator to choose for.")
     }
     for (index, limit) in limits.enumerated() where !limit.value.isFinite {
       throw .invalidProblem(
-        "Limit \(index) ('\(limit.name)') is \(limit.value). Give a finite number, or leave the limit out.")
+        "Limit \(index) ('\(limit.name)') is \(limit.value). Give a finite number, or leave the limit out."
+      )
     }
     var largestLoss = 0.0
     var largestUses = [Double](repeating: 0, count: limits.count)
@@ -64,17 +66,20 @@ public struct AssignmentProblem: Hashable, Sendable {
         let place = "Choice \(choiceIndex) of operator \(index)"
         guard choice.uses.count == limits.count else {
           throw .invalidProblem(
-            "\(place) has \(choice.uses.count) uses for \(limits.count) limits. Give one use for every limit.")
+            "\(place) has \(choice.uses.count) uses for \(limits.count) limits. Give one use for every limit."
+          )
         }
         guard choice.loss.isFinite, choice.loss >= 0 else {
           throw .invalidProblem(
-            "\(place) has loss \(choice.loss). Give a finite number that is not negative, or drop the choice.")
+            "\(place) has loss \(choice.loss). Give a finite number that is not negative, or drop the choice."
+          )
         }
         worstLoss = max(worstLoss, choice.loss)
         for (k, use) in choice.uses.enumerated() {
           guard use.isFinite, use >= 0 else {
             throw .invalidProblem(
-              "\(place) uses \(use) of '\(limits[k].name)'. Give a finite number that is not negative, or drop the choice.")
+              "\(place) uses \(use) of '\(limits[k].name)'. Give a finite number that is not negative, or drop the choice."
+            )
           }
           worstUses[k] = max(worstUses[k], use)
         }
@@ -84,7 +89,8 @@ public struct AssignmentProblem: Hashable, Sendable {
     }
     guard (largestUses + [largestLoss]).allSatisfy({ $0 < 1e300 }) else {
       throw .invalidProblem(
-        "The largest possible totals (loss \(largestLoss), uses \(largestUses)) are beyond 1e300. Use larger units.")
+        "The largest possible totals (loss \(largestLoss), uses \(largestUses)) are beyond 1e300. Use larger units."
+      )
     }
     self.choices = choices
     self.limits = limits

@@ -77,7 +77,8 @@ public struct AssignmentRules: Hashable, Sendable {
     else {
       throw .invalidProblem(
         "There are \(names.count) names and labels for \(labels.count) operators in a problem of "
-          + "\(problem.choices.count). Give a name for every operator and a label for every choice.")
+          + "\(problem.choices.count). Give a name for every operator and a label for every choice."
+      )
     }
     guard Set(names).count == names.count else {
       throw .invalidProblem("Two operators have the same name. Give every operator its own.")
@@ -107,7 +108,8 @@ public struct AssignmentRules: Hashable, Sendable {
     }
     for exclusion in exclusions {
       try restrict(
-        &allowed, exclusion.pattern, names: names, rule: "exclusion of \(Self.list(exclusion.labels))"
+        &allowed, exclusion.pattern, names: names,
+        rule: "exclusion of \(Self.list(exclusion.labels))"
       ) {
         !exclusion.labels.contains(labels[$0][$1])
       }

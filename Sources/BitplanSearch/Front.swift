@@ -29,7 +29,8 @@ extension Search {
   ) throws(SearchError) -> [FrontPoint] {
     guard problem.limits.indices.contains(axis) else {
       throw .invalidProblem(
-        "There is no limit \(axis) among \(problem.limits.count). Name one of the problem's limits.")
+        "There is no limit \(axis) among \(problem.limits.count). Name one of the problem's limits."
+      )
     }
     guard pointCount >= 2 else {
       throw .invalidProblem("A front of \(pointCount) points has no ends. Ask for at least 2.")
@@ -40,11 +41,12 @@ extension Search {
     var points: [FrontPoint] = []
     for index in 0..<pointCount {
       // The ends exactly, because a rounded end may leave out the one assignment that is there.
-      let value = switch index {
-      case 0: least
-      case pointCount - 1: most
-      default: least + (most - least) * Double(index) / Double(pointCount - 1)
-      }
+      let value =
+        switch index {
+        case 0: least
+        case pointCount - 1: most
+        default: least + (most - least) * Double(index) / Double(pointCount - 1)
+        }
       var limits = problem.limits
       limits[axis] = AssignmentProblem.Limit(name: limits[axis].name, value: value)
       let slice = try AssignmentProblem(choices: problem.choices, limits: limits)

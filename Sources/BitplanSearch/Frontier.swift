@@ -26,8 +26,9 @@ public enum Frontier {
   ///
   /// At a price for a stored byte every row has a best format; rows are then moved where it costs
   /// least until every segment but the last is a multiple of the kernel's tile height. Prices are
-  /// taken over the whole range of what rows would pay. Every uniform format and, at every price,
-  /// the mix of the two most used formats are candidates too. Dominated candidates are dropped, and
+  /// taken over the whole range of what rows would pay; at every price the most used formats are
+  /// mixed, at most `segmentLimit` of them, and the two most used alone. Every uniform format is a
+  /// candidate too. Dominated candidates are dropped, and
   /// of the rest those nearest the convex hulls of loss against bytes and against seconds are kept.
   ///
   /// - Parameters:
@@ -36,6 +37,7 @@ public enum Frontier {
   ///   - formats: the candidate formats, each once.
   ///   - inputFeatures: columns of the operator.
   ///   - pointLimit: at most this many points are returned; at least 2.
+  ///   - segmentLimit: formats that a point may mix; at least 1. Kernels pay for every segment.
   ///   - seconds: times of a segment of `rowCount` rows in a format, such as decode and prefill
   ///     seconds; always the same number of values.
   /// - Returns: points in ascending order of stored bytes, then loss. The same for the same input.
@@ -43,9 +45,12 @@ public enum Frontier {
   /// - Complexity: O(p·r·f + r·f·log(r·f)) for `p` points, `r` rows and `f` formats.
   public static func build(
     rows: [[Double]], formats: [WeightFormat], inputFeatures: Int, pointLimit: Int = 40,
+    segmentLimit: Int = 4,
     seconds: (_ format: WeightFormat, _ rowCount: Int) -> [Double] = { _, _ in [] }
   ) throws(SearchError) -> [Point] {
-    try validate(rows: rows, formats: formats, inputFeatures: inputFeatures, pointLimit: pointLimit)
+    try validate(
+      rows: rows, formats: formats, inputFeatures: inputFeatures, pointLimit: pointLimit,
+      segmentLimit: segmentLimit)
     // Cheapest format first, so that a lower index is never more expensive.
     let order = formats.indices.sorted { a, b in
       let bytes = (tileBytes(formats[a], inputFeatures), tileBytes(formats[b], inputFeatures))
@@ -59,14 +64,10 @@ public enum Frontier {
 
     var assignments: [[Int]] = order.indices.map { [Int](repeating: $0, count: rows.count) }
     for price in partition.prices(count: 2 * pointLimit) {
-      let mixed = partition.assignment(price: price, allowed: Array(order.indices))
-      assignments.append(mixed)
-      var counts = [Int](repeating: 0, count: order.count)
-      for format in mixed { counts[format] += 1 }
-      let used = counts.indices.filter { counts[$0] > 0 }
-      if used.count > 2 {
-        let top = used.sorted { counts[$0] != counts[$1] ? counts[$0] > counts[$1] : $0 < $1 }
-        assignments.append(partition.assignment(price: price, allowed: top.prefix(2).sorted()))
+      let used = partition.mostUsed(price: price)
+      for count in Set([2, segmentLimit]).sorted() where count <= segmentLimit {
+        assignments.append(
+          partition.assignment(price: price, allowed: used.prefix(count).sorted()))
       }
     }
 
@@ -95,12 +96,13 @@ public enum Frontier {
   ) -> Point {
     var ranges = [[Range<Int>]](repeating: [], count: formats.count)
     var loss = 0.0
+    var start = 0
     for (row, format) in assignment.enumerated() {
-      loss += partition.losses[row][format]
-      if let last = ranges[format].last, last.upperBound == row {
-        ranges[format][ranges[format].count - 1] = last.lowerBound..<row + 1
-      } else {
-        ranges[format].append(row..<row + 1)
+      loss += partition.loss(row, format)
+      // A run ends where the next row has another format.
+      if row + 1 == assignment.count || assignment[row + 1] != format {
+        ranges[format].append(start..<row + 1)
+        start = row + 1
       }
     }
     let segments = zip(formats, ranges).filter { !$1.isEmpty }
@@ -126,23 +128,30 @@ public enum Frontier {
   }
 
   private static func validate(
-    rows: [[Double]], formats: [WeightFormat], inputFeatures: Int, pointLimit: Int
+    rows: [[Double]], formats: [WeightFormat], inputFeatures: Int, pointLimit: Int,
+    segmentLimit: Int
   ) throws(SearchError) {
     guard !rows.isEmpty, inputFeatures > 0 else {
       throw .invalidProblem(
-        "An operator of \(rows.count)×\(inputFeatures) has no weights. Give at least one row and column.")
+        "An operator of \(rows.count)×\(inputFeatures) has no weights. Give at least one row and column."
+      )
     }
     guard !formats.isEmpty, Set(formats).count == formats.count else {
       throw .invalidProblem(
-        "The formats are [\(formats.map(\.identifier).joined(separator: ", "))]. Give at least one, each once.")
+        "The formats are [\(formats.map(\.identifier).joined(separator: ", "))]. Give at least one, each once."
+      )
     }
     guard pointLimit >= 2 else {
       throw .invalidProblem("A frontier of \(pointLimit) points has no ends. Ask for at least 2.")
     }
+    guard segmentLimit >= 1 else {
+      throw .invalidProblem("A point of \(segmentLimit) segments stores nothing. Allow at least 1.")
+    }
     for (index, row) in rows.enumerated() {
       guard row.count == formats.count else {
         throw .invalidProblem(
-          "Row \(index) has \(row.count) losses for \(formats.count) formats. Give one for every format.")
+          "Row \(index) has \(row.count) losses for \(formats.count) formats. Give one for every format."
+        )
       }
       guard row.allSatisfy({ $0.isFinite && $0 >= 0 }) else {
         throw .invalidProblem(

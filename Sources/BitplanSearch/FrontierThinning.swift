@@ -8,7 +8,8 @@ enum FrontierThinning {
   static func thinned(_ points: [Frontier.Point], to limit: Int) -> [Frontier.Point] {
     let sorted = points.sorted { ($0.storedBytes, $0.loss) < ($1.storedBytes, $1.loss) }
     guard sorted.count > limit else { return sorted }
-    let axes = [sorted.map { Double($0.storedBytes) }]
+    let axes =
+      [sorted.map { Double($0.storedBytes) }]
       + sorted[0].seconds.indices.map { k in sorted.map { $0.seconds[k] } }
     let losses = sorted.map(\.loss)
     var distances = [Double](repeating: .infinity, count: sorted.count)
@@ -54,7 +55,8 @@ enum FrontierThinning {
       if let last = hull.last, uses[last] == uses[index] { continue }
       while hull.count >= 2 {
         let (a, b) = (hull[hull.count - 2], hull[hull.count - 1])
-        let cross = (uses[b] - uses[a]) * (losses[index] - losses[a])
+        let cross =
+          (uses[b] - uses[a]) * (losses[index] - losses[a])
           - (losses[b] - losses[a]) * (uses[index] - uses[a])
         if cross > 0 { break }
         hull.removeLast()

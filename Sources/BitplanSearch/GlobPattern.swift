@@ -29,11 +29,12 @@ public struct GlobPattern: Hashable, Sendable, CustomStringConvertible {
     reachable[characters.count][name.count] = true
     for i in characters.indices.reversed() {
       for j in (0...name.count).reversed() {
-        reachable[i][j] = switch characters[i] {
-        case "*": reachable[i + 1][j] || (j < name.count && reachable[i][j + 1])
-        case "?": j < name.count && reachable[i + 1][j + 1]
-        case let character: j < name.count && name[j] == character && reachable[i + 1][j + 1]
-        }
+        reachable[i][j] =
+          switch characters[i] {
+          case "*": reachable[i + 1][j] || (j < name.count && reachable[i][j + 1])
+          case "?": j < name.count && reachable[i + 1][j + 1]
+          case let character: j < name.count && name[j] == character && reachable[i + 1][j + 1]
+          }
       }
     }
     guard reachable[0][0] else { return nil }

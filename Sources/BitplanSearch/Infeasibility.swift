@@ -97,17 +97,20 @@ struct Infeasibility {
         AssignmentProblem.Choice(loss: choice.uses[k], uses: keeping.map { choice.uses[$0] })
       }
     }
-    let reduced = try AssignmentProblem(choices: choices, limits: keeping.map { problem.limits[$0] })
+    let reduced = try AssignmentProblem(
+      choices: choices, limits: keeping.map { problem.limits[$0] })
     var options = SearchOptions()
     // For thousands of choices the last digit can take minutes and is of no use in a message.
     let count = choices.reduce(0) { $0 + $1.count }
     options.relativeGap = count <= Self.exactChoiceCount ? 0 : 1e-5
     options.timeLimitSeconds = deadline.remainingSeconds
     var run = SearchRun(
-      reduced, solver: solver, options: options, deadline: Deadline(seconds: deadline.remainingSeconds),
+      reduced, solver: solver, options: options,
+      deadline: Deadline(seconds: deadline.remainingSeconds),
       acceptableLoss: acceptable)
     let result = try run.result(start: start)
-    let isExact = result.certificate.status == .optimal
+    let isExact =
+      result.certificate.status == .optimal
       || (acceptable.map { result.certificate.bound > $0 } ?? false)
     return (result.selection, isExact)
   }

@@ -30,9 +30,11 @@ public struct RestrictedProblem: Hashable, Sendable {
     }
     let isMerged = members.contains { $0.count > 1 }
     let limits = whole.limits.enumerated().map { k, limit in
-      let isExact = !isMerged || whole.choices.joined().allSatisfy {
-        $0.uses[k] == $0.uses[k].rounded() && $0.uses[k] < 0x1p53 / Double(whole.choices.count)
-      }
+      let isExact =
+        !isMerged
+        || whole.choices.joined().allSatisfy {
+          $0.uses[k] == $0.uses[k].rounded() && $0.uses[k] < 0x1p53 / Double(whole.choices.count)
+        }
       // Two sums of n terms that are not negative differ by less than 2n · 2⁻⁵³ of the total.
       let rounding = isExact ? 0 : abs(limit.value) * Double(whole.choices.count + 2) * 0x1p-52
       return AssignmentProblem.Limit(name: limit.name, value: limit.value - rounding)

@@ -2,22 +2,37 @@ internal import BitplanCore
 
 /// Which row of an operator takes which format, at a price for a byte.
 struct RowPartition {
+  /// Rows of the operator.
+  let rowCount: Int
   /// Loss of every row in every format, `[row][format]`, formats in ascending order of bytes.
-  let losses: [[Double]]
+  let losses: [Double]
   /// Stored bytes of one row in every format, ascending.
   let rowBytes: [Double]
 
   private static let tileHeight = PackedLayout.tileHeight
 
+  /// - Parameters:
+  ///   - losses: `[row][format]`.
+  ///   - rowBytes: one for every format, ascending.
+  init(losses: [[Double]], rowBytes: [Double]) {
+    rowCount = losses.count
+    self.losses = losses.flatMap { $0 }
+    self.rowBytes = rowBytes
+  }
+
+  /// Loss of a row in a format.
+  func loss(_ row: Int, _ format: Int) -> Double { losses[row * rowBytes.count + format] }
+
   /// Prices at which rows change their format, `count` of them evenly spaced in rank: what the rows
   /// would pay for a byte, from the row that pays most to the one that pays least.
   func prices(count: Int) -> [Double] {
     var offers: [Double] = []
-    for row in losses {
+    var hull: [Int] = []
+    for row in 0..<rowCount {
       // The row's convex hull of loss against bytes: slopes fall along it.
-      var hull: [Int] = []
-      for format in row.indices {
-        if let last = hull.last, row[format] >= row[last] { continue }
+      hull.removeAll(keepingCapacity: true)
+      for format in rowBytes.indices {
+        if let last = hull.last, loss(row, format) >= loss(row, last) { continue }
         while let last = hull.last {
           if rowBytes[last] == rowBytes[format] {
             hull.removeLast()
@@ -44,66 +59,107 @@ struct RowPartition {
   }
 
   /// Loss saved per byte between two formats.
-  private func slope(_ row: [Double], _ cheap: Int, _ dear: Int) -> Double {
-    (row[cheap] - row[dear]) / (rowBytes[dear] - rowBytes[cheap])
+  private func slope(_ row: Int, _ cheap: Int, _ dear: Int) -> Double {
+    (loss(row, cheap) - loss(row, dear)) / (rowBytes[dear] - rowBytes[cheap])
+  }
+
+  /// The formats that rows would take at `price`, those of most rows first.
+  func mostUsed(price: Double) -> [Int] {
+    var counts = [Int](repeating: 0, count: rowBytes.count)
+    let all = Array(rowBytes.indices)
+    for format in cheapestFormats(paid: rowBytes.map { $0 * price }, allowed: all) {
+      counts[format] += 1
+    }
+    return all.filter { counts[$0] > 0 }.sorted {
+      counts[$0] != counts[$1] ? counts[$0] > counts[$1] : $0 < $1
+    }
   }
 
   /// A format of `allowed` (ascending) for every row: the best at `price`, with every format's rows
   /// a multiple of the tile height but for the cheapest one in use.
   func assignment(price: Double, allowed: [Int]) -> [Int] {
-    func cost(_ row: Int, _ format: Int) -> Double { losses[row][format] + price * rowBytes[format] }
-    var result = losses.indices.map { row in
-      var best = allowed[0]
-      for format in allowed.dropFirst() where cost(row, format) < cost(row, best) { best = format }
-      return best
-    }
+    let paid = rowBytes.map { $0 * price }
+    func cost(_ row: Int, _ format: Int) -> Double { loss(row, format) + paid[format] }
+    var counts = [Int](repeating: 0, count: rowBytes.count)
+    var result = cheapestFormats(paid: paid, allowed: allowed)
+    for format in result { counts[format] += 1 }
     // From the dearest format down: fill its last tile with rows of cheaper formats, or give its
     // rows up to them, whichever costs less at this price.
     for (position, format) in allowed.enumerated().reversed() where position > 0 {
-      let own = result.indices.filter { result[$0] == format }
-      let remainder = own.count % Self.tileHeight
+      let remainder = counts[format] % Self.tileHeight
       if remainder == 0 { continue }
-      let cheaper = allowed[..<position]
-      let lower = result.indices.filter { result[$0] < format }
+      let targets = allowed[..<position].filter { counts[$0] > 0 }
       // Nothing cheaper is in use: this is the segment that holds the remainder.
-      if lower.isEmpty { break }
-      var isUsed = [Bool](repeating: false, count: rowBytes.count)
-      for row in lower { isUsed[result[row]] = true }
-      let targets = cheaper.filter { isUsed[$0] }
-      let demotions = cheapest(remainder, of: own) { row in
-        let target = targets.min { cost(row, $0) < cost(row, $1) }!
-        return (cost(row, target) - cost(row, format), target)
+      if targets.isEmpty { break }
+      let missing = Self.tileHeight - remainder
+      var demotions = CheapestMoves(count: remainder)
+      var promotions = CheapestMoves(count: missing)
+      for row in result.indices where result[row] <= format {
+        if result[row] < format {
+          promotions.offer(row, price: cost(row, format) - cost(row, result[row]), target: format)
+        } else {
+          var target = targets[0]
+          for other in targets.dropFirst() where cost(row, other) < cost(row, target) {
+            target = other
+          }
+          demotions.offer(row, price: cost(row, target) - cost(row, format), target: target)
+        }
       }
-      let promotions = cheapest(Self.tileHeight - remainder, of: lower) { row in
-        (cost(row, format) - cost(row, result[row]), format)
+      let isFilled = promotions.moves.count == missing && promotions.price < demotions.price
+      for move in isFilled ? promotions.moves : demotions.moves {
+        counts[result[move.row]] -= 1
+        counts[move.target] += 1
+        result[move.row] = move.target
       }
-      let isFilled = promotions.count == Self.tileHeight - remainder
-      let moves = isFilled
-        && promotions.reduce(0) { $0 + $1.price } < demotions.reduce(0) { $0 + $1.price }
-        ? promotions : demotions
-      for move in moves { result[move.row] = move.target }
     }
     return result
   }
 
-  private struct Move {
+  /// The cheapest format of every row; of equals the one with the fewest bytes.
+  private func cheapestFormats(paid: [Double], allowed: [Int]) -> [Int] {
+    let formatCount = rowBytes.count
+    return losses.withUnsafeBufferPointer { losses in
+      paid.withUnsafeBufferPointer { paid in
+        (0..<rowCount).map { row in
+          var best = allowed[0]
+          var least = losses[row * formatCount + best] + paid[best]
+          for format in allowed.dropFirst() {
+            let cost = losses[row * formatCount + format] + paid[format]
+            if cost < least { (best, least) = (format, cost) }
+          }
+          return best
+        }
+      }
+    }
+  }
+}
+
+/// The few rows that are cheapest to move; of equals the first offered.
+struct CheapestMoves {
+  /// A row and where it would go.
+  struct Move {
     let row: Int
     let price: Double
     let target: Int
   }
 
-  /// The `count` rows that are cheapest to move; of equals the first.
-  private func cheapest(
-    _ count: Int, of rows: [Int], move: (Int) -> (price: Double, target: Int)
-  ) -> [Move] {
-    var best: [Move] = []
-    for row in rows {
-      let (price, target) = move(row)
-      if best.count == count, price >= best[count - 1].price { continue }
-      if best.count == count { best.removeLast() }
-      let index = best.lastIndex { $0.price <= price }.map { $0 + 1 } ?? 0
-      best.insert(Move(row: row, price: price, target: target), at: index)
+  private let count: Int
+  /// At most `count` moves in ascending order of price.
+  private(set) var moves: [Move] = []
+
+  /// Keeps at most `count` moves.
+  init(count: Int) { self.count = count }
+
+  /// What all of them cost together.
+  var price: Double { moves.reduce(0) { $0 + $1.price } }
+
+  /// Takes the move if it is among the cheapest so far.
+  mutating func offer(_ row: Int, price: Double, target: Int) {
+    if moves.count == count {
+      if price >= moves[count - 1].price { return }
+      moves.removeLast()
     }
-    return best
+    let index = moves.lastIndex { $0.price <= price }.map { $0 + 1 } ?? 0
+    moves.insert(Move(row: row, price: price, target: target), at: index)
   }
 }

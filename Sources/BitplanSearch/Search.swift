@@ -25,7 +25,8 @@ public enum Search {
   ) throws(SearchError) -> SearchResult {
     try options.validate()
     var run = SearchRun(
-      problem, solver: solver, options: options, deadline: Deadline(seconds: options.timeLimitSeconds))
+      problem, solver: solver, options: options,
+      deadline: Deadline(seconds: options.timeLimitSeconds))
     return try run.result(start: nil)
   }
 }

@@ -4,8 +4,8 @@
 /// The model is `loss(pass) ≈ Σ_i share_i · prior_i(format) · width(bits of format)`: the prior says
 /// how much output error a format makes in operator `i`, the share says what that error costs the
 /// whole model, and a factor for every bit width takes up what is not proportional (large errors
-/// saturate). Shares are non-negative and shrunk towards their common mean; what a pass deviates
-/// from the model is taken as noise in proportion to its loss.
+/// saturate). Shares are positive and shrunk towards their prior; what a pass deviates from the
+/// model is taken as noise in proportion to its loss.
 package struct MaskRegression {
   /// One pass: for every quantized operator its index, its prior error, and its width class.
   package struct Pass {
@@ -44,9 +44,14 @@ package struct MaskRegression {
     var estimate = Estimate(
       shares: priorShares, standardErrors: priorShares, widthFactors: widths,
       relativeResidual: residual)
-    for _ in 0..<6 {
-      let center = commonFactor(passes, priorShares, widths)
-      let centers = priorShares.map { max($0 * center, 1e-30) }
+    let common = commonFactor(passes, priorShares, widths)
+    let beliefs = priorShares.map { max($0 * common, 1e-30) }
+    for round in 0..<8 {
+      // Shares spread over orders of magnitude, so shrinking them by differences would hold back an
+      // operator that truly costs ten times its belief. Each round shrinks towards the round
+      // before: what the passes determine settles where they say, what they do not stays put.
+      let centers = round == 0
+        ? beliefs : zip(estimate.shares, beliefs).map { max($0, 0.02 * $1) }
       (estimate.shares, estimate.standardErrors) = fitShares(
         passes, centers: centers, spread: priorSpread, widths: widths, residual: residual)
       widths = fitWidths(passes, estimate.shares, widths, residual: residual)

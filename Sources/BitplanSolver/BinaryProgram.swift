@@ -1,6 +1,6 @@
-internal import CGLPK
 internal import BitplanCore
 internal import BitplanSearch
+internal import CGLPK
 
 /// An assignment problem as GLPK sees it.
 struct BinaryProgram {
@@ -67,7 +67,8 @@ struct BinaryProgram {
   ///   - exclusions: sets of (operator, choice), of which no assignment may have all.
   ///   - tightening: taken off every limit, in the limits' units.
   func run(
-    cutoff: Double?, exclusions: [[(operatorIndex: Int, choice: Int)]], tightening: [Double], timeLimitSeconds: Double, relativeGap: Double
+    cutoff: Double?, exclusions: [[(operatorIndex: Int, choice: Int)]], tightening: [Double],
+    timeLimitSeconds: Double, relativeGap: Double
   ) throws(SearchError) -> Outcome {
     let columnCount = firstColumns.last!
     guard columnCount > 0 else {

@@ -1,5 +1,5 @@
-internal import CGLPK
 public import BitplanSearch
+internal import CGLPK
 
 /// Solves assignment problems with GLPK's branch and cut (`glp_intopt`).
 ///

@@ -1,6 +1,6 @@
-import ArgumentParser
-import BitplanCore
-import BitplanKernels
+public import ArgumentParser
+public import BitplanCore
+public import BitplanKernels
 import BitplanPipeline
 import Foundation
 

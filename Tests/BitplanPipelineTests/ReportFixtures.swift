@@ -1,5 +1,6 @@
 import BitplanCore
 import BitplanPipeline
+import Foundation
 
 /// Synthetic plans for the report's tests: the shapes of real models, invented losses and times.
 enum ReportFixtures {
@@ -31,14 +32,63 @@ enum ReportFixtures {
     var isMeasured = true
   }
 
+  /// One of every kind: plain, segmented, deep, without layers, not executed, an encoder.
+  static let variants: [Options] = [
+    Options(), Options(isSegmented: true), Options(layerCount: 80, isSegmented: true),
+    Options(layerCount: 0), Options(isMeasured: false),
+    Options(architecture: "bert", layerCount: 6, isSegmented: true),
+  ]
+
+  /// An example of every variant, made once.
+  static let variantExamples = variants.map { example($0) }
+
+  /// A report in which every name is `text` or ends in it.
+  static func hostile(_ text: String) -> PlanReport {
+    let base = example()
+    func renamed(_ assignment: Plan.Assignment) -> Plan.Assignment {
+      let name =
+        assignment.name == "lm_head"
+        ? text : assignment.name.replacing("self_attn.q_proj", with: text)
+      return Plan.Assignment(
+        name: name, shape: assignment.shape, segments: assignment.segments)
+    }
+    let identity = ModelIdentity(
+      name: text, sha256: text, architecture: text,
+      plannedWeightCount: base.plan.model.plannedWeightCount)
+    var plan = Plan(
+      model: identity, device: Plan.Device(name: text, profileSHA256: text, simulated: false),
+      sensitivity: Plan.SensitivitySource(
+        sha256: text, metric: .klDivergenceNatsPerToken, quantizer: text),
+      budgets: base.plan.budgets,
+      certificate: Certificate(
+        status: .feasible, objective: 1, bound: 0.5, solver: text, seconds: 1),
+      predicted: base.plan.predicted, operators: base.plan.operators.map(renamed),
+      front: base.plan.front)
+    plan.measured = base.plan.measured
+    var table = base.sensitivity
+    table.model = identity
+    table.calibration = SensitivityTable.Calibration(
+      name: text, sha256: text, windowCount: 1, windowTokens: 1)
+    var profile = base.profile
+    profile.name = text
+    profile.key = DeviceProfile.Key(
+      cpuModel: text, instructionSet: text, threadCount: 1, kernelBuild: text)
+    return PlanReport(
+      plan: plan, sensitivity: table, profile: profile, comparisons: base.comparisons)
+  }
+
+  /// An assignment as a plan file brings it.
+  static func decodedAssignment(_ json: String) throws -> Plan.Assignment {
+    try JSONDecoder().decode(Plan.Assignment.self, from: Data(json.utf8))
+  }
+
   /// A plan made by a Lagrangian search over invented sensitivities.
   static func example(_ options: Options = Options()) -> Example {
     let operators = descriptions(options)
     let table = sensitivity(operators, options)
     let profile = deviceProfile(operators)
     let search = ToySearch(table: table)
-    var picks = search.picks(bitsPerWeight: options.bitsPerWeight)
-    if options.isSegmented { picks = picks.map { $0 } }
+    let picks = search.picks(bitsPerWeight: options.bitsPerWeight)
     let assignments = zip(operators, picks).map { description, format in
       assignment(description, format, isSegmented: options.isSegmented)
     }
@@ -139,11 +189,14 @@ enum ReportFixtures {
     var measurements: [DeviceProfile.Measurement] = []
     for shape in Set(operators.map(\.shape)).sorted(by: { $0.description < $1.description }) {
       for format in formats {
-        let bytes = Double(format.storedBytes(shape))
-        measurements.append(
-          DeviceProfile.Measurement(
-            format: format, shape: shape, batch: 1, seconds: 1.5e-6 + bytes / 11e9,
-            spreadSeconds: 1e-7, repeats: 15))
+        let seconds = 1.5e-6 + Double(format.storedBytes(shape)) / 11e9
+        // Prefill as well, so that a report that mixes batches up is found out.
+        for (batch, factor) in [(1, 1.0), (128, 30)] {
+          measurements.append(
+            DeviceProfile.Measurement(
+              format: format, shape: shape, batch: batch, seconds: seconds * factor,
+              spreadSeconds: 1e-7, repeats: 15))
+        }
       }
     }
     return DeviceProfile(
@@ -271,45 +324,56 @@ enum ReportFixtures {
 /// One format an operator by a price on bytes: good enough to look like a plan.
 private struct ToySearch {
   let table: SensitivityTable
+  private let bytes: [[Int]]
 
-  private func picks(price: Double) -> [WeightFormat] {
-    table.rows.map { row in
-      let shape = row.operatorDescription.shape
-      func cost(_ entry: SensitivityTable.Entry) -> Double {
-        (entry.value ?? 0) + price * Double(entry.format.storedBytes(shape))
-      }
-      return row.entries.min { cost($0) < cost($1) }?.format ?? .f16
+  init(table: SensitivityTable) {
+    self.table = table
+    bytes = table.rows.map { row in
+      row.entries.map { $0.format.storedBytes(row.operatorDescription.shape) }
     }
   }
 
-  func point(_ picks: [WeightFormat]) -> Plan.FrontPoint {
-    var (bytes, loss) = (0, table.activationCost)
-    for (row, format) in zip(table.rows, picks) {
-      bytes += format.storedBytes(row.operatorDescription.shape)
-      loss += row.entries.first { $0.format == format }?.value ?? 0
+  private func indices(price: Double) -> [Int] {
+    zip(table.rows, bytes).map { row, bytes in
+      func cost(_ index: Int) -> Double {
+        (row.entries[index].value ?? 0) + price * Double(bytes[index])
+      }
+      return row.entries.indices.min { cost($0) < cost($1) } ?? 0
+    }
+  }
+
+  private func point(_ indices: [Int]) -> Plan.FrontPoint {
+    var (total, loss) = (0, table.activationCost)
+    for (operatorIndex, index) in indices.enumerated() {
+      total += bytes[operatorIndex][index]
+      loss += table.rows[operatorIndex].entries[index].value ?? 0
     }
     return Plan.FrontPoint(
-      bitsPerWeight: Double(bytes) * 8 / Double(table.model.plannedWeightCount), loss: loss)
+      bitsPerWeight: Double(total) * 8 / Double(table.model.plannedWeightCount), loss: loss)
   }
 
-  func uniform(_ format: WeightFormat) -> Plan.FrontPoint {
-    point(table.rows.map { _ in format })
-  }
-
-  func picks(bitsPerWeight: Double) -> [WeightFormat] {
+  private func indices(bitsPerWeight: Double) -> [Int] {
     var (low, high) = (0.0, 1e-3)
-    for _ in 0..<80 {
+    for _ in 0..<50 {
       let middle = (low + high) / 2
-      if point(picks(price: middle)).bitsPerWeight > bitsPerWeight {
+      if point(indices(price: middle)).bitsPerWeight > bitsPerWeight {
         low = middle
       } else {
         high = middle
       }
     }
-    return picks(price: high)
+    return indices(price: high)
+  }
+
+  func picks(bitsPerWeight: Double) -> [WeightFormat] {
+    zip(table.rows, indices(bitsPerWeight: bitsPerWeight)).map { $0.entries[$1].format }
+  }
+
+  func uniform(_ format: WeightFormat) -> Plan.FrontPoint {
+    point(table.rows.map { row in row.entries.firstIndex { $0.format == format } ?? 0 })
   }
 
   func front() -> [Plan.FrontPoint] {
-    stride(from: 2.4, through: 7.2, by: 0.3).map { point(picks(bitsPerWeight: $0)) }
+    stride(from: 2.4, through: 7.2, by: 0.3).map { point(indices(bitsPerWeight: $0)) }
   }
 }

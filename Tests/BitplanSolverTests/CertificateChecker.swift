@@ -57,7 +57,8 @@ enum CertificateChecker {
       certificate.bound >= result.statistics.lagrangianBound
         || certificate.bound == certificate.objective,
       "the stated bound is weaker than the one the prices prove")
-    let gap = certificate.objective > 0
+    let gap =
+      certificate.objective > 0
       ? max(0, (certificate.objective - certificate.bound) / certificate.objective) : 0
     try require(gap == certificate.relativeGap, "gap \(certificate.relativeGap) is not \(gap)")
   }

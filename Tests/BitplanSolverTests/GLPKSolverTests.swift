@@ -51,7 +51,8 @@ struct GLPKSolverTests {
       }, limits: [.init(name: "slots", value: 4)])
     let worst = [Int](repeating: 0, count: 10)
     let answer = try GLPKSolver().solve(problem, options: Self.exact, incumbent: worst)
-    #expect(problem.loss(of: answer.selection) == 21)  // 1 + 2 + … + 6: the four largest are paid for
+    // 1 + 2 + … + 6: the four largest are paid for.
+    #expect(problem.loss(of: answer.selection) == 21)
     #expect(answer.isOptimal)
   }
 
@@ -82,6 +83,8 @@ struct GLPKSolverTests {
     let answer = try GLPKSolver().solve(problem, options: Self.exact, incumbent: nil)
     #expect(problem.isFeasible(answer.selection))
     #expect(problem.loss(of: answer.selection) == 9)
+    // Excluding the assignment is exact; tightening the limit would not be.
+    #expect(answer.isOptimal)
     #expect(answer.bound <= 9)
     let result = try Search.solve(problem, solver: GLPKSolver(), options: Self.exact)
     #expect(result.certificate.objective == 9)

@@ -55,7 +55,9 @@ struct SmallProblemTests {
     #expect(smallest > value)
     var kept: [Int] = []
     for other in problem.limits.indices where other != named {
-      if Enumeration(try restricted(problem, to: kept + [other])).optimum != nil { kept.append(other) }
+      if Enumeration(try restricted(problem, to: kept + [other])).optimum != nil {
+        kept.append(other)
+      }
     }
     let truth = Enumeration(try restricted(problem, to: kept + [named]))
     #expect(truth.smallestUses.last! == smallest)
@@ -68,7 +70,8 @@ struct SmallProblemTests {
     }
   }
 
-  private func restricted(_ problem: AssignmentProblem, to kept: [Int]) throws -> AssignmentProblem {
+  private func restricted(_ problem: AssignmentProblem, to kept: [Int]) throws -> AssignmentProblem
+  {
     try AssignmentProblem(
       choices: problem.choices.map { choices in
         choices.map { choice in .init(loss: choice.loss, uses: kept.map { choice.uses[$0] }) }
@@ -85,7 +88,10 @@ struct SmallProblemTests {
         (0..<5).map { _ in
           AssignmentProblem.Choice(
             loss: .random(in: 0...1e-6, using: &generator),
-            uses: [.random(in: 1e7...1e9, using: &generator), .random(in: 1e-6...1e-3, using: &generator)])
+            uses: [
+              .random(in: 1e7...1e9, using: &generator),
+              .random(in: 1e-6...1e-3, using: &generator),
+            ])
         }
       }
       let least = choices.reduce(0.0) { $0 + $1.map { $0.uses[1] }.min()! }
@@ -97,7 +103,8 @@ struct SmallProblemTests {
       let outcome = solve(try problem(bytes: 1e9, seconds: least * 1.05))
       if case .failure(.infeasible(let name, _, let smallest)) = outcome {
         tried += 1
-        let raised = name == "bytes"
+        let raised =
+          name == "bytes"
           ? try problem(bytes: smallest, seconds: least * 1.05)
           : try problem(bytes: 1e9, seconds: smallest)
         let result = try Search.solve(raised, solver: GLPKSolver(), options: Self.exact)

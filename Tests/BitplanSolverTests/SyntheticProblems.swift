@@ -38,16 +38,19 @@ enum SyntheticProblems {
     let speeds = formats.map { _ in Double.random(in: 0.8...1.3, using: &generator) }
     let names = ["stored bytes", "decode seconds per token", "prefill seconds"]
     let choices = shapes.map { shape in
-      let sensitivity = 1e-7 * Double.random(in: 0.1...1, using: &generator)
+      let sensitivity =
+        1e-7 * Double.random(in: 0.1...1, using: &generator)
         * Double(shape.weightCount).squareRoot() * Double.random(in: 0.2...5, using: &generator)
       return zip(formats, speeds).map { format, speed in
         let bytes = Double(format.storedBytes(shape))
         let bits = Double(format.bitWidth) + (format.groupSize < 64 ? 0.3 : 0)
         var power = 1.0
         for _ in 0..<format.bitWidth { power /= 4 }
-        let loss = sensitivity * power * (16 + bits) * Double.random(in: 0.8...1.25, using: &generator)
+        let loss =
+          sensitivity * power * (16 + bits) * Double.random(in: 0.8...1.25, using: &generator)
         let decode = bytes / 2e10 * speed * Double.random(in: 0.97...1.03, using: &generator) + 2e-6
-        let prefill = Double(shape.weightCount) * 128 / 4e11 * (2 - speed)
+        let prefill =
+          Double(shape.weightCount) * 128 / 4e11 * (2 - speed)
           * Double.random(in: 0.97...1.03, using: &generator)
         return AssignmentProblem.Choice(
           loss: loss, uses: Array([bytes, decode, prefill].prefix(tightness.count)))
@@ -64,7 +67,8 @@ enum SyntheticProblems {
     var generator = SeededGenerator(state: seed)
     let names = ["stored bytes", "decode seconds per token", "prefill seconds"]
     let choices = shapes.map { shape in
-      let sensitivity = 1e-7 * Double.random(in: 0.1...1, using: &generator)
+      let sensitivity =
+        1e-7 * Double.random(in: 0.1...1, using: &generator)
         * Double(shape.weightCount).squareRoot() * Double.random(in: 0.2...5, using: &generator)
       return (0..<pointCount).map { point in
         let bits = 2.1 + 6.2 * Double(point) / Double(pointCount - 1)
@@ -74,7 +78,8 @@ enum SyntheticProblems {
         loss *= Double.random(in: 0.97...1.03, using: &generator)
         let bytes = (Double(shape.weightCount) * bits / 8 / 64).rounded(.up) * 64
         let decode = bytes / 2e10 * Double.random(in: 0.9...1.1, using: &generator) + 2e-6
-        let prefill = Double(shape.weightCount) * 128 / 4e11
+        let prefill =
+          Double(shape.weightCount) * 128 / 4e11
           * Double.random(in: 0.9...1.1, using: &generator)
         return AssignmentProblem.Choice(
           loss: loss, uses: Array([bytes, decode, prefill].prefix(tightness.count)))

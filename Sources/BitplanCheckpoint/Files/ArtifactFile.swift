@@ -21,11 +21,11 @@ public enum ArtifactFile {
         "\(path.quoted) cannot be written: \(sentence(about: error)). Nothing was changed.")
     }
     data.append(UInt8(ascii: "\n"))
-    try write(Array(data), path: path)
+    try write(bytes: Array(data), path: path)
   }
 
   /// Bytes as they are.
-  public static func write(_ bytes: [UInt8], path: String) throws(CheckpointError) {
+  public static func write(bytes: [UInt8], path: String) throws(CheckpointError) {
     let staged = try StagedFile(path: path)
     var failure: CheckpointError?
     bytes.withUnsafeBytes { buffer in
@@ -36,8 +36,8 @@ public enum ArtifactFile {
   }
 
   /// Text as it is.
-  public static func write(_ text: String, path: String) throws(CheckpointError) {
-    try write(Array(text.utf8), path: path)
+  public static func write(text: String, path: String) throws(CheckpointError) {
+    try write(bytes: Array(text.utf8), path: path)
   }
 
   /// Decodes; the error names the file, the key path and what to do.
@@ -72,7 +72,7 @@ public enum ArtifactFile {
             + "\(supportedSchemaVersion). Update Bitplan, or make the file again.")
       }
       do {
-        return try JSONDecoder().decode(type, from: Data(bytes))
+        return try type.init(from: JSONValueDecoder(root.value))
       } catch {
         throw CheckpointError(
           "\(path): \(sentence(about: error)). Make the file again, or correct it by hand.")
@@ -103,11 +103,8 @@ public enum ArtifactFile {
     switch error {
     case DecodingError.keyNotFound(let key, let context):
       located(context.codingPath, "key '\(key.stringValue)' is missing")
-    case DecodingError.typeMismatch(let type, let context):
-      located(context.codingPath, "\(expected(type)) is expected")
-    case DecodingError.valueNotFound(let type, let context):
-      located(context.codingPath, "\(expected(type)) is expected, not null")
-    case DecodingError.dataCorrupted(let context):
+    case DecodingError.dataCorrupted(let context), DecodingError.typeMismatch(_, let context),
+      DecodingError.valueNotFound(_, let context):
       located(context.codingPath, trimmed(context.debugDescription))
     case EncodingError.invalidValue(let value, let context):
       located(context.codingPath, "the value \(value) cannot be stored in JSON")
@@ -125,17 +122,6 @@ public enum ArtifactFile {
       }
     }
     return text.isEmpty ? what : "\(text): \(what)"
-  }
-
-  private static func expected(_ type: any Any.Type) -> String {
-    switch type {
-    case is String.Type: "a string"
-    case is Bool.Type: "true or false"
-    case is Double.Type, is Float.Type: "a number"
-    case is any FixedWidthInteger.Type: "an integer"
-    default:
-      String(describing: type).hasPrefix("Array") ? "an array" : "an object"
-    }
   }
 
   private static func trimmed(_ text: String) -> String {

@@ -24,6 +24,15 @@ struct JSONNode {
     }
   }
 
+  /// Parses a text that is kept inside another file, which errors call `file`.
+  init(file: String, text: String) throws(CheckpointError) {
+    let bytes = Array(text.utf8)
+    let parsed: Result<JSONNode, CheckpointError> = bytes.withUnsafeBytes { bytes in
+      Result { () throws(CheckpointError) in try JSONNode(file: file, bytes: bytes) }
+    }
+    self = try parsed.get()
+  }
+
   /// Reads and parses a file of at most `limit` bytes.
   init(contentsOf file: String, limit: Int) throws(CheckpointError) {
     let mapped = try MappedFile(path: file)
@@ -42,8 +51,7 @@ struct JSONNode {
 
   /// An error about this value.
   func error(_ what: String) -> CheckpointError {
-    CheckpointError(
-      path.isEmpty ? "\(file.quoted): \(what)" : "\(file.quoted): key \(path.quoted) \(what)")
+    CheckpointError(path.isEmpty ? "\(file.quoted): \(what)" : "\(file.quoted): key \(path.quoted) \(what)")
   }
 
   private func member(_ key: String, _ value: JSONValue) -> JSONNode {
@@ -108,6 +116,7 @@ struct JSONNode {
   func number() throws(CheckpointError) -> Double {
     switch value {
     case .integer(let number): return Double(number)
+    case .unsigned(let number): return Double(number)
     case .number(let number): return number
     default: throw error("must be a number, not \(value.kind).")
     }

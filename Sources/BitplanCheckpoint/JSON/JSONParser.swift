@@ -146,6 +146,7 @@ struct JSONParser {
     }
     let text = String(decoding: bytes[start..<position], as: UTF8.self)
     if isInteger, let value = Int(text) { return .integer(value) }
+    if isInteger, let value = UInt64(text) { return .unsigned(value) }
     guard let value = Double(text), value.isFinite else {
       throw Failure(offset: start, reason: "the number is too large")
     }

@@ -4,6 +4,8 @@ enum JSONValue: Sendable {
   case boolean(Bool)
   /// A number written without fraction or exponent that fits.
   case integer(Int)
+  /// A number above `Int.max` written without fraction or exponent that fits 64 bits.
+  case unsigned(UInt64)
   /// Any other number; always finite.
   case number(Double)
   case string(String)
@@ -22,6 +24,7 @@ enum JSONValue: Sendable {
     case .null: "null"
     case .boolean(let value): "\(value)"
     case .integer(let value): "the number \(value)"
+    case .unsigned(let value): "the number \(value)"
     case .number(let value): "the number \(value)"
     case .string(let value): "the string \(value.quoted)"
     case .array: "an array"

@@ -11,7 +11,11 @@ struct TokenizerFile {
   let postProcessor: PostProcessor
 
   init(path: String) throws(CheckpointError) {
-    root = try JSONNode(contentsOf: path, limit: Self.sizeLimit)
+    try self.init(root: JSONNode(contentsOf: path, limit: Self.sizeLimit))
+  }
+
+  init(root: JSONNode) throws(CheckpointError) {
+    self.root = root
     model = try root.required("model")
     var vocabulary = try Vocabulary(try Self.vocabularyNode(model))
     addedTokens = try Self.addedTokens(root, into: &vocabulary)

@@ -9,7 +9,17 @@ public enum Tokenizers {
     if FileKind(path) == .folder {
       file += path.hasSuffix("/") ? "tokenizer.json" : "/tokenizer.json"
     }
-    let parsed = try TokenizerFile(path: file)
+    return try tokenizer(TokenizerFile(path: file))
+  }
+
+  /// Reads a tokenizer that is kept inside another file.
+  ///
+  /// - Parameter name: what errors call it.
+  public static func load(text: String, name: String) throws(CheckpointError) -> any Tokenizer {
+    try tokenizer(TokenizerFile(root: JSONNode(file: name, text: text)))
+  }
+
+  private static func tokenizer(_ parsed: TokenizerFile) throws(CheckpointError) -> any Tokenizer {
     return switch try TokenizerFile.modelType(parsed.model) {
     case "WordPiece": try WordPieceTokenizer(parsed)
     default: try BytePairTokenizer(parsed)

@@ -87,18 +87,28 @@ public struct Plan: Hashable, Sendable, Codable {
 
     private enum CodingKeys: String, CodingKey { case format, rows }
 
-    /// Decodes `[[start, end], …]`.
+    /// Decodes `[[start, end], …]`; ranges must be ascending, disjoint and within 32 signed bits.
     public init(from decoder: any Decoder) throws {
       let container = try decoder.container(keyedBy: CodingKeys.self)
       format = try container.decode(WeightFormat.self, forKey: .format)
-      rows = try container.decode([[Int]].self, forKey: .rows).map { pair in
-        guard pair.count == 2, pair[0] >= 0, pair[0] < pair[1] else {
+      var rows: [Range<Int>] = []
+      for pair in try container.decode([[Int]].self, forKey: .rows) {
+        guard pair.count == 2, pair[0] >= rows.last?.upperBound ?? 0, pair[0] < pair[1],
+          pair[1] <= MatrixShape.largestSize
+        else {
           throw DecodingError.dataCorruptedError(
             forKey: .rows, in: container,
-            debugDescription: "row range \(pair) must be [start, end] with 0 ≤ start < end")
+            debugDescription:
+              "row range \(pair) must be [start, end] with 0 ≤ start < end, after the "
+              + "range before it")
         }
-        return pair[0]..<pair[1]
+        rows.append(pair[0]..<pair[1])
       }
+      guard !rows.isEmpty else {
+        throw DecodingError.dataCorruptedError(
+          forKey: .rows, in: container, debugDescription: "a segment must have rows")
+      }
+      self.rows = rows
     }
 
     /// Encodes `[[start, end], …]`.
@@ -126,6 +136,20 @@ public struct Plan: Hashable, Sendable, Codable {
       self.outputFeatures = shape.outputFeatures
       self.inputFeatures = shape.inputFeatures
       self.segments = segments
+    }
+
+    private enum CodingKeys: String, CodingKey {
+      case name, outputFeatures, inputFeatures, segments
+    }
+
+    /// Decodes an assignment; sizes out of range are an error.
+    public init(from decoder: any Decoder) throws {
+      let container = try decoder.container(keyedBy: CodingKeys.self)
+      // Reads and checks the two sizes where they stand.
+      let shape = try MatrixShape(from: decoder)
+      self.init(
+        name: try container.decode(String.self, forKey: .name), shape: shape,
+        segments: try container.decode([Segment].self, forKey: .segments))
     }
 
     /// `[outputFeatures, inputFeatures]`.

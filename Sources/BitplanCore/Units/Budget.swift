@@ -24,6 +24,21 @@ public struct Budget: Hashable, Sendable, Codable {
     self.limit = limit
   }
 
+  private enum CodingKeys: String, CodingKey { case kind, limit }
+
+  /// Decodes kind and limit; a limit that is not positive and finite is an error.
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    let kind = try container.decode(Kind.self, forKey: .kind)
+    let limit = try container.decode(Double.self, forKey: .limit)
+    guard limit > 0, limit.isFinite else {
+      throw DecodingError.dataCorruptedError(
+        forKey: .limit, in: container,
+        debugDescription: "the limit is \(limit), and must be positive and finite")
+    }
+    self.init(kind: kind, limit: limit)
+  }
+
   /// Why a text is not a budget.
   public struct ParsingError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The text as given.

@@ -13,7 +13,8 @@ import Foundation
 /// - every vector (norms, biases, position tables) under its own name, F32.
 ///
 /// Metadata: `bitplan.schemaVersion`, `bitplan.plan` (the plan's JSON) and `bitplan.config` (the
-/// text of the model's `config.json`). Segments and row maps come first, each at a multiple of 64
+/// text of the model's `config.json`), and `bitplan.tokenizer` (the text of its `tokenizer.json`)
+/// where there is one. Segments and row maps come first, each at a multiple of 64
 /// bytes, so that kernels multiply straight from the mapped file.
 public enum PackedCheckpoint {
   /// The major version this code reads and writes.
@@ -23,6 +24,7 @@ public enum PackedCheckpoint {
     static let schemaVersion = "bitplan.schemaVersion"
     static let plan = "bitplan.plan"
     static let configuration = "bitplan.config"
+    static let tokenizer = "bitplan.tokenizer"
   }
 
   static func segmentName(_ operatorName: String, _ index: Int) -> String {
@@ -40,9 +42,10 @@ public enum PackedCheckpoint {
   ///   - plan: what was packed; its operators are the model's, in the model's order.
   ///   - model: supplies vectors and configuration; its weights are not read.
   ///   - operators: one for every operator, segmented as `plan` says.
+  ///   - tokenizer: the text of the model's `tokenizer.json`, so that the file runs on its own.
   /// - Throws: `EngineError` where plan, model and operators disagree, and what writing throws.
   public static func write(
-    path: String, plan: Plan, model: Model, operators: [PackedOperator]
+    path: String, plan: Plan, model: Model, operators: [PackedOperator], tokenizer: String? = nil
   ) throws {
     try PackedPlan.check(plan, against: model.operators, modelType: model.identity.architecture)
     guard operators.count == plan.operators.count else {
@@ -81,14 +84,13 @@ public enum PackedCheckpoint {
     }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    try SafetensorsWriter.write(
-      path: path,
-      metadata: [
-        Key.schemaVersion: "\(supportedSchemaVersion)",
-        Key.plan: String(decoding: try encoder.encode(plan), as: UTF8.self),
-        Key.configuration: model.configurationText,
-      ],
-      entries: entries)
+    var metadata = [
+      Key.schemaVersion: "\(supportedSchemaVersion)",
+      Key.plan: String(decoding: try encoder.encode(plan), as: UTF8.self),
+      Key.configuration: model.configurationText,
+    ]
+    metadata[Key.tokenizer] = tokenizer
+    try SafetensorsWriter.write(path: path, metadata: metadata, entries: entries)
   }
 
   /// The output feature of every packed row, as it is stored.

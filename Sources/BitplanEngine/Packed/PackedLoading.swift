@@ -1,4 +1,4 @@
-import BitplanCheckpoint
+public import BitplanCheckpoint
 public import BitplanCore
 import BitplanKernels
 import Foundation
@@ -39,6 +39,16 @@ extension PackedCheckpoint {
       architecture, name: plan.model.name, sha256: plan.model.sha256, weights: weights,
       vectors: Model.vectors(architecture.vectors, from: checkpoint), configurationText: text)
     return (model, plan)
+  }
+
+  /// The tokenizer that was packed with the model.
+  public static func tokenizer(path: String) throws -> any Tokenizer {
+    let checkpoint = try Checkpoint(path: path)
+    guard let text = checkpoint.metadata[Key.tokenizer] else {
+      throw EngineError(
+        "packed file '\(checkpoint.name)' holds no tokenizer. Name one with --tokenizer FILE.")
+    }
+    return try Tokenizers.load(text: text, name: "\(checkpoint.name): tokenizer")
   }
 
   /// Whether a checkpoint is a packed one.

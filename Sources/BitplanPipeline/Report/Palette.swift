@@ -17,11 +17,11 @@ package enum Palette {
 
   /// Every shade, by ascending bit width.
   package static let shades: [Shade] = [
-    Shade(bitWidth: 1, fill: 0xFFFBE3, ink: black, terminalFill: 230, terminalInkIsWhite: false),
-    Shade(bitWidth: 2, fill: 0xFBEFA3, ink: black, terminalFill: 229, terminalInkIsWhite: false),
-    Shade(bitWidth: 3, fill: 0xCFE58C, ink: black, terminalFill: 150, terminalInkIsWhite: false),
-    Shade(bitWidth: 4, fill: 0x7CCBB0, ink: black, terminalFill: 79, terminalInkIsWhite: false),
-    Shade(bitWidth: 5, fill: 0x42A5C3, ink: black, terminalFill: 74, terminalInkIsWhite: false),
+    Shade(bitWidth: 1, fill: 0xFFFCEB, ink: black, terminalFill: 230, terminalInkIsWhite: false),
+    Shade(bitWidth: 2, fill: 0xFBE88E, ink: black, terminalFill: 229, terminalInkIsWhite: false),
+    Shade(bitWidth: 3, fill: 0xC6DF83, ink: black, terminalFill: 150, terminalInkIsWhite: false),
+    Shade(bitWidth: 4, fill: 0x78C8AD, ink: black, terminalFill: 79, terminalInkIsWhite: false),
+    Shade(bitWidth: 5, fill: 0x3F9FC0, ink: black, terminalFill: 74, terminalInkIsWhite: false),
     Shade(bitWidth: 6, fill: 0x2A78B5, ink: white, terminalFill: 25, terminalInkIsWhite: true),
     Shade(bitWidth: 8, fill: 0x2A4B96, ink: white, terminalFill: 18, terminalInkIsWhite: true),
     Shade(bitWidth: 16, fill: 0x1B1F52, ink: white, terminalFill: 17, terminalInkIsWhite: true),

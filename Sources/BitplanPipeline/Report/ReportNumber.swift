@@ -78,7 +78,7 @@ package enum ReportNumber {
       let valueDecimals = decimals(for: value, digits: digits),
       let errorDecimals = decimals(for: error, digits: 2, smallestExponent: -9)
     else {
-      return (significant(value, digits), significant(error.flatMap { $0 >= 0 ? $0 : nil }, 2))
+      return (significant(value, digits), significant(error.flatMap { $0 > 0 ? $0 : nil }, 2))
     }
     let shown = min(errorDecimals, valueDecimals + 2)
     return (fixed(value, decimals: shown), fixed(error, decimals: errorDecimals))

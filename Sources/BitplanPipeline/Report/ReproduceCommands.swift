@@ -45,7 +45,8 @@ package struct ReproduceCommands {
       candidates = ["\(plain(limit * 1e3))ms/prefill", "\(plain(limit))s/prefill"]
     }
     let exact = candidates.filter { (try? Budget(parsing: $0))?.limit == limit }
-    return exact.min { $0.count < $1.count } ?? candidates[0]
+    // The usual unit where it reads well, else the shortest.
+    return exact.first { $0.count <= 14 } ?? exact.min { $0.count < $1.count } ?? candidates[0]
   }
 
   /// The shortest text that reads back as `value`, without a trailing `.0`.

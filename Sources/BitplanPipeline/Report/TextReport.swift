@@ -97,7 +97,7 @@ struct TextReport {
     }
     let widths = headings.map { max(4, SafeText.columns($0)) }
     var lines = [
-      "bits by layer" + (hasMixed ? " (* several formats; the bits of most weights are shown)" : "")
+      "bits by layer" + (hasMixed ? " (*: several formats, the bits of most weights)" : "")
     ]
     var start = 0
     while start < headings.count {

@@ -1,5 +1,7 @@
 public import BitplanCore
+internal import BitplanCheckpoint
 internal import BitplanDevices
+internal import BitplanEngine
 public import Foundation
 
 /// What `plan search` is asked.

@@ -1,6 +1,7 @@
-public import BitplanCheckpoint
+internal import BitplanCheckpoint
 public import BitplanCore
 internal import BitplanEngine
+internal import BitplanKernels
 internal import BitplanQuantizers
 internal import BitplanSensitivity
 public import Foundation

@@ -1,10 +1,10 @@
-public import BitplanCheckpoint
+internal import BitplanCheckpoint
 public import BitplanCore
-public import BitplanEngine
+internal import BitplanEngine
 internal import BitplanKernels
 internal import BitplanQuantizers
 internal import BitplanSensitivity
-public import Foundation
+internal import Foundation
 
 /// What packing gave.
 public struct PackResult: Codable, Sendable {
@@ -38,7 +38,9 @@ extension Workbench {
       let packed = try quantized(source, plan, calibration: calibration)
       progress.begin("write", total: 1)
       try PackedCheckpoint.write(
-        path: output, plan: plan, model: source.model, operators: packed)
+        path: output, plan: plan, model: source.model, operators: packed,
+        tokenizer: try? String(
+          contentsOf: source.folder.appending(path: "tokenizer.json"), encoding: .utf8))
       progress.end(URL(filePath: output).lastPathComponent)
       let size = try FileManager.default.attributesOfItem(atPath: output)[.size] as? Int ?? 0
       let stored = plan.operators.reduce(0) { $0 + $1.storedBytes }

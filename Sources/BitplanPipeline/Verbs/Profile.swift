@@ -3,7 +3,7 @@ internal import BitplanDevices
 internal import BitplanEngine
 internal import BitplanKernels
 internal import BitplanQuantizers
-public import Foundation
+internal import Foundation
 
 /// `plan profile`: what this machine costs for every (format, shape, batch) of a model.
 extension Workbench {

@@ -26,7 +26,7 @@ extension Workbench {
   }
 
   private func opened(_ request: RunRequest) throws -> (Model, any Tokenizer) {
-    if PackedCheckpoint.isPacked(path: request.path) {
+    if try PackedCheckpoint.isPacked(path: request.path) {
       let model = try PackedCheckpoint.load(path: request.path)
       if let path = request.tokenizer { return (model, try Tokenizers.load(path: path)) }
       return (model, try PackedCheckpoint.tokenizer(path: request.path))

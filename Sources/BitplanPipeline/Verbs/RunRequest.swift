@@ -1,6 +1,6 @@
-public import BitplanEngine
+internal import BitplanEngine
 internal import BitplanCheckpoint
-public import Foundation
+internal import Foundation
 
 /// What `plan run` is asked.
 public struct RunRequest: Sendable {

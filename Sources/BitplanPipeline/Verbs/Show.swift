@@ -1,5 +1,5 @@
 public import BitplanCore
-public import Foundation
+internal import Foundation
 
 /// `plan show`: a plan for people.
 extension Workbench {

@@ -3,7 +3,7 @@ internal import BitplanEngine
 internal import BitplanKernels
 internal import BitplanQuantizers
 internal import BitplanSensitivity
-public import Foundation
+internal import Foundation
 
 /// What `plan validate` is asked.
 public struct ValidateRequest: Sendable {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BitplanPipeline
+import Foundation
 
 /// `plan validate`: execute the plan and compare with what it predicted.
 struct ValidateCommand: ParsableCommand {
@@ -62,6 +63,7 @@ struct ValidateCommand: ParsableCommand {
       request.record = record
       let result = try common.workbench().validate(try ModelSource(path: model), request)
       if common.json { try printJSON(result) } else { print(result.text) }
+      fflush(nil)
       if let broken = result.failure { throw broken }
     }
   }

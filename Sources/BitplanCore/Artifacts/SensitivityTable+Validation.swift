@@ -1,0 +1,58 @@
+extension SensitivityTable {
+  /// Checks that every number is in range, that every row has the formats of the options in their
+  /// order, and that operators are there once.
+  ///
+  /// - Parameter operators: the model's operators, if the model is at hand: names, order and shapes
+  ///   must agree.
+  /// - Throws: ``ArtifactError`` for the first thing that is wrong.
+  public func validate(against operators: [OperatorDescription]? = nil) throws(ArtifactError) {
+    let check = ArtifactChecks(.sensitivityTable)
+    try ArtifactHeader(schemaVersion: schemaVersion).validate(.sensitivityTable)
+    guard !rows.isEmpty else { throw check.fail("rows", "is empty") }
+    try check.text(calibration.name, "calibration.name")
+    try check.sha256(calibration.sha256, "calibration.sha256")
+    try check.count(
+      calibration.windowCount, in: 1...MatrixShape.largestSize, "calibration.windowCount")
+    try check.count(
+      calibration.windowTokens, in: 1...MatrixShape.largestSize, "calibration.windowTokens")
+    try check.text(options.method, "options.method")
+    try check.text(options.quantizer, "options.quantizer")
+    try check.count(options.passCount, in: 0...Int.max, "options.passCount")
+    guard !options.formats.isEmpty else { throw check.fail("options.formats", "is empty") }
+    try check.unique(options.formats, "options.formats") { "the format '\($0)'" }
+    try check.amount(activationCost, "activationCost")
+
+    for (index, row) in rows.enumerated() {
+      let path = "rows[\(index)]"
+      let description = row.operatorDescription
+      try check.text(description.name, "\(path).operatorDescription.name")
+      try check.shape(
+        outputFeatures: description.shape.outputFeatures,
+        inputFeatures: description.shape.inputFeatures, "\(path).operatorDescription.shape")
+      try check.count(
+        description.layer, in: 0...MatrixShape.largestSize, "\(path).operatorDescription.layer")
+      guard row.entries.map(\.format) == options.formats else {
+        throw check.fail(
+          "\(path).entries",
+          "has the formats \(row.entries.map(\.format)), and the options have \(options.formats)")
+      }
+      for (position, entry) in row.entries.enumerated() {
+        let place = "\(path).entries[\(position)]"
+        try check.amount(entry.value, "\(place).value")
+        try check.amount(entry.standardError, "\(place).standardError")
+        try check.amount(entry.relativeOutputError, "\(place).relativeOutputError")
+        if entry.value == nil, entry.standardError != nil {
+          throw check.fail("\(place).standardError", "is given for a value that was not measured")
+        }
+      }
+    }
+    try check.unique(rows.map(\.operatorDescription.name), "rows") { "the operator '\($0)'" }
+    let weightCount = try check.total(rows.map(\.operatorDescription.shape.weightCount), "rows")
+    try check.model(model, weightCount: weightCount)
+    if let operators {
+      try check.operators(
+        rows.map { ($0.operatorDescription.name, $0.operatorDescription.shape) }, match: operators,
+        "rows")
+    }
+  }
+}

@@ -1,0 +1,56 @@
+#if canImport(Darwin)
+  internal import Darwin
+#elseif canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// Where an allocation lies. Tests put buffers against pages that may not be touched, so that a
+/// kernel that reads or writes outside its bounds stops the test.
+package enum MemoryPlacement: CaseIterable, Sendable {
+  /// Ordinary memory at a multiple of 64.
+  case heap
+  /// The first byte follows a forbidden page.
+  case afterGuard
+  /// The last byte precedes a forbidden page; the first one lies wherever that leaves it.
+  case beforeGuard
+}
+
+/// Zeroed memory in one of the placements.
+internal struct Allocation {
+  let base: UnsafeMutableRawPointer
+  private let mapping: (start: UnsafeMutableRawPointer, byteCount: Int)?
+
+  init(byteCount: Int, placement: MemoryPlacement) {
+    guard placement != .heap else {
+      let count = max(64, byteCount)
+      base = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 64)
+      base.initializeMemory(as: UInt8.self, repeating: 0, count: count)
+      mapping = nil
+      return
+    }
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let inner = max(1, (byteCount + page - 1) / page) * page
+    let total = inner + 2 * page
+    #if canImport(Darwin)
+      let flags = MAP_PRIVATE | MAP_ANON
+    #else
+      let flags = MAP_PRIVATE | MAP_ANONYMOUS
+    #endif
+    let start = mmap(nil, total, PROT_NONE, flags, -1, 0)
+    guard let start, start != MAP_FAILED,
+      mprotect(start + page, inner, PROT_READ | PROT_WRITE) == 0
+    else { preconditionFailure("the system gave no \(total) bytes") }
+    base = start + page + (placement == .afterGuard ? 0 : inner - byteCount)
+    mapping = (start, total)
+  }
+
+  func deallocate() {
+    if let mapping {
+      munmap(mapping.start, mapping.byteCount)
+    } else {
+      base.deallocate()
+    }
+  }
+}

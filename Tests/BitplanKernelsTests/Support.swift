@@ -1,0 +1,77 @@
+import BitplanCore
+import BitplanKernels
+import Testing
+
+/// An operator's shape as a test argument.
+struct Shape: Sendable, CustomTestStringConvertible {
+  var rows: Int
+  var columns: Int
+  var testDescription: String { "[\(rows), \(columns)]" }
+  var matrixShape: MatrixShape { MatrixShape(outputFeatures: rows, inputFeatures: columns) }
+
+  init(_ rows: Int, _ columns: Int) { (self.rows, self.columns) = (rows, columns) }
+}
+
+extension SeededGenerator {
+  /// Uniform in −1…1.
+  mutating func float() -> Float { Float.random(in: -1...1, using: &self) }
+
+  /// Floats of mixed magnitudes, some of them zero.
+  mutating func floats(_ count: Int) -> [Float] {
+    (0..<count).map { _ in
+      switch next() % 16 {
+      case 0: 0
+      case 1: 40 * float()
+      default: float()
+      }
+    }
+  }
+
+  /// Weights whose codes, scales and zero points are all random.
+  mutating func weights(_ format: WeightFormat, _ shape: MatrixShape) -> QuantizedWeights {
+    func half(_ value: Float) -> UInt16 { Float16(value).bitPattern }
+    if format.coding == .float16 {
+      return QuantizedWeights(
+        format: format, shape: shape,
+        payload: .float16((0..<shape.weightCount).map { _ in half(float()) }))
+    }
+    let groups = PackedLayout(format, shape).groupCount * shape.outputFeatures
+    let mask = UInt64(1) << UInt64(format.bitWidth) - 1
+    return QuantizedWeights(
+      format: format, shape: shape,
+      payload: .integer(
+        codes: (0..<shape.weightCount).map { _ in UInt8(next() & mask) },
+        scales: (0..<groups).map { _ in half(0.01 * float()) },
+        zeroPoints: format.coding == .affine
+          ? (0..<groups).map { _ in UInt8(next() & mask) } : []))
+  }
+}
+
+/// Kernels of `instructionSet` on `threads` threads.
+func makeContext(_ instructionSet: InstructionSet, threads: Int = 1) throws -> KernelContext {
+  KernelContext(
+    kernels: try #require(KernelSet(instructionSet)), pool: ThreadPool(threadCount: threads))
+}
+
+/// `W · x`; the output starts as NaN, so that a result that is never written shows.
+func product(
+  _ weights: PackedOperator, _ values: [Float], tokens: Int, _ context: KernelContext
+) -> [Float] {
+  let x = Activations(capacity: tokens, inputFeatures: weights.shape.inputFeatures)
+  x.values.withUnsafeMutableBufferPointer { _ = $0.update(fromContentsOf: values) }
+  x.didChange(tokenCount: tokens)
+  let y = FloatMatrix(
+    rows: tokens, columns: weights.shape.outputFeatures,
+    values: [Float](repeating: .nan, count: tokens * weights.shape.outputFeatures))
+  context.multiply(weights, x, into: y)
+  return y.values
+}
+
+/// Where two results first differ in any bit, in words; `nil` when they are equal.
+func firstDifference(_ expected: [Float], _ actual: [Float]) -> String? {
+  guard expected.count == actual.count else { return "\(expected.count), \(actual.count) values" }
+  for index in expected.indices where expected[index].bitPattern != actual[index].bitPattern {
+    return "value \(index): expected \(expected[index]), got \(actual[index])"
+  }
+  return nil
+}

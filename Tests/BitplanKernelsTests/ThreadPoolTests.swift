@@ -1,0 +1,68 @@
+import BitplanCore
+import BitplanKernels
+import Synchronization
+import Testing
+
+/// A number that several threads add to.
+private final class Counter: Sendable {
+  private let count = Atomic<Int>(0)
+  var value: Int { count.load(ordering: .relaxed) }
+  func add() { count.add(1, ordering: .relaxed) }
+}
+
+struct ThreadPoolTests {
+  @Test("every index runs once, again and again", arguments: [1, 2, 3, 4])
+  func runsEveryIndexOnce(_ threads: Int) {
+    let pool = ThreadPool(threadCount: threads)
+    let counts = Mutex([Int](repeating: 0, count: threads))
+    for _ in 0..<2_000 { pool.run { index in counts.withLock { $0[index] += 1 } } }
+    #expect(counts.withLock { $0 } == [Int](repeating: 2_000, count: threads))
+  }
+
+  @Test("a sleeping pool wakes up")
+  func wakesUp() async throws {
+    let pool = ThreadPool(threadCount: 2)
+    let total = Counter()
+    for _ in 0..<5 {
+      try await Task.sleep(for: .milliseconds(3))
+      pool.run { _ in total.add() }
+    }
+    #expect(total.value == 10)
+  }
+
+  @Test("a body may run the pool again, and two callers may share it")
+  func nested() async {
+    let pool = ThreadPool(threadCount: 3)
+    let total = Counter()
+    pool.run { _ in pool.run { _ in total.add() } }
+    #expect(total.value == 9)
+    await withTaskGroup(of: Void.self) { group in
+      for _ in 0..<4 {
+        group.addTask {
+          for _ in 0..<200 { pool.run { _ in total.add() } }
+        }
+      }
+    }
+    #expect(total.value == 9 + 4 * 200 * 3)
+  }
+
+  @Test("results do not depend on the number of threads", arguments: InstructionSet.supported)
+  func sameBits(_ set: InstructionSet) throws {
+    var generator = SeededGenerator(state: 13)
+    for format in WeightFormat.all {
+      for shape in [Shape(300, 512), Shape(20, 4096)] {
+        let weights = PackedOperator(
+          PackedMatrix(packing: generator.weights(format, shape.matrixShape)))
+        for tokens in [1, 6, 70] {
+          let values = generator.floats(tokens * shape.columns)
+          let expected = product(weights, values, tokens: tokens, try makeContext(set))
+          for threads in [2, 3, 4] {
+            let actual = product(
+              weights, values, tokens: tokens, try makeContext(set, threads: threads))
+            #expect(firstDifference(expected, actual) == nil, "\(format), \(threads) threads")
+          }
+        }
+      }
+    }
+  }
+}
