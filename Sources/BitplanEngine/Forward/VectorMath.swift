@@ -70,7 +70,8 @@ package enum VectorMath {
     let mantissa = (p * r) * r + r + 1
     let bits = unsafeBitCast(shifted, to: SIMD8<Int32>.self)
     let exponent =
-      (bits &- Int32(bitPattern: roundingConstant.bitPattern) &+ 127) &<< SIMD8<Int32>(repeating: 23)
+      (bits &- Int32(bitPattern: roundingConstant.bitPattern) &+ 127)
+      &<< SIMD8<Int32>(repeating: 23)
     return mantissa * unsafeBitCast(exponent, to: Lanes.self)
   }
 
