@@ -122,14 +122,17 @@ struct BackwardTests {
         let gradient = gradients.weights[index].values
         let size = gradient.reduce(0) { $0 + $1 * $1 }.squareRoot()
         let step = gradient.map {
-          $0 / size + Float.random(in: -0.5...0.5, using: &generator) / Float(gradient.count).squareRoot()
+          $0 / size + Float.random(in: -0.5...0.5, using: &generator)
+            / Float(gradient.count).squareRoot()
         }
         let expected = zip(gradient, step).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
         func moved(_ factor: Float) throws -> Double {
           let values = zip(weights.values, step).map { $0 + factor * $1 }
           return try loss(
             model.replacing(
-              index, with: .float(FloatMatrix(rows: weights.rows, columns: weights.columns, values: values))))
+              index,
+              with: .float(
+                FloatMatrix(rows: weights.rows, columns: weights.columns, values: values))))
         }
         // Fourth-order difference: the loss rounds at 10⁻⁶ of its value, so the step is wide.
         let h: Float = 0.02
@@ -209,7 +212,9 @@ struct BackwardTests {
     let model = try Tiny.llama()
     let operators = try RandomPacking.operators(RandomPacking.assignments(for: model))
     var dequantized = model
-    for index in operators.indices { dequantized.weights[index] = .float(operators[index].dequantized()) }
+    for index in operators.indices {
+      dequantized.weights[index] = .float(operators[index].dequantized())
+    }
     let context = try Tiny.context()
     func gradients(_ model: Model) throws -> [[Float]] {
       let result = ParameterGradients(model)

@@ -21,7 +21,8 @@ struct EvaluationTests {
     }
     weights[weights.count - 1] = .float(head)
     let vectors = model.vectors.map { vector in
-      FloatMatrix(rows: 1, columns: vector.columns, values: Array(repeating: 1, count: vector.columns))
+      FloatMatrix(
+        rows: 1, columns: vector.columns, values: Array(repeating: 1, count: vector.columns))
     }
     return try Model(
       model.architecture, name: "constant", sha256: "0", weights: weights, vectors: vectors,
@@ -91,7 +92,9 @@ struct EvaluationTests {
   @Test("float rows agree with Double arithmetic, to the rounding of float logits")
   func agreesWithDouble() throws {
     let context = try Tiny.context()
-    let (reference, model) = (try Tiny.llama(vocabulary: 333), try Tiny.llama(vocabulary: 333, seed: 8))
+    let (reference, model) = (
+      try Tiny.llama(vocabulary: 333), try Tiny.llama(vocabulary: 333, seed: 8)
+    )
     let window = Tiny.tokens(20, vocabulary: 333)
     let evaluation = try LanguageModelEvaluation(windows: [window])
     let a = try Session(reference, context: context, capacity: 20).forward(window, lastOnly: false)
@@ -149,7 +152,9 @@ struct EvaluationTests {
     #expect(abs(small / 5e-11 - 1) < 1e-6)
 
     let context = try Tiny.context()
-    let evaluation = try EncoderEvaluation(sentences: [[1, 2, 3], [4], Tiny.tokens(50, vocabulary: 53)])
+    let evaluation = try EncoderEvaluation(sentences: [
+      [1, 2, 3], [4], Tiny.tokens(50, vocabulary: 53),
+    ])
     let model = try Tiny.bert()
     let reference = try evaluation.embeddings(of: model, context)
     for embedding in reference {
@@ -159,7 +164,8 @@ struct EvaluationTests {
     #expect(same.distances == [0, 0, 0])
     var weights = model.floatWeights(of: 4).values
     weights[0] += 1
-    let changed = model.replacing(4, with: .float(FloatMatrix(rows: 36, columns: 36, values: weights)))
+    let changed = model.replacing(
+      4, with: .float(FloatMatrix(rows: 36, columns: 36, values: weights)))
     let other = try evaluation.distance(of: changed, from: reference, context)
     #expect(other.distances.allSatisfy { $0 > 0 })
     #expect(abs(other.cosineDistance.mean - other.distances.reduce(0, +) / 3) < 1e-15)
@@ -187,9 +193,10 @@ struct EvaluationTests {
       let products = try #require(moments.meanProducts(of: index))
       for column in stride(from: 0, to: columns, by: 7) {
         for other in stride(from: 0, to: columns, by: 5) {
-          let expected = (0..<14).reduce(0.0) {
-            $0 + Double(values[$1 * columns + column]) * Double(values[$1 * columns + other])
-          } / 14
+          let expected =
+            (0..<14).reduce(0.0) {
+              $0 + Double(values[$1 * columns + column]) * Double(values[$1 * columns + other])
+            } / 14
           #expect(abs(Double(products[column, other]) - expected) < 1e-5 * (1 + abs(expected)))
           if column == other {
             #expect(abs(Double(squares[column]) - expected) < 1e-6 * (1 + abs(expected)))

@@ -27,7 +27,9 @@ struct GoldenTests {
   /// which a few layers multiply by some tens.
   static let rounding: Float = 2e-5
 
-  @Test("the tiny Llama gives transformers' logits", arguments: ["tiny-llama", "tiny-llama-sharded", "tiny-llama-bf16"])
+  @Test(
+    "the tiny Llama gives transformers' logits",
+    arguments: ["tiny-llama", "tiny-llama-sharded", "tiny-llama-bf16"])
   func tinyLlama(_ folder: String) throws {
     let model = try Self.model(Self.golden.appending(path: folder))
     let prompt = try #require(try Self.json("tiny-llama.json")["prompt"] as? [Int])

@@ -178,7 +178,8 @@ struct PackedCheckpointTests {
     Hostile(testDescription: "plan is not JSON", mentions: "cannot be read") { metadata, _ in
       metadata["bitplan.plan"] = "{"
     },
-    Hostile(testDescription: "plan of a newer version", mentions: "schemaVersion 2") { metadata, _ in
+    Hostile(testDescription: "plan of a newer version", mentions: "schemaVersion 2") {
+      metadata, _ in
       metadata["bitplan.plan"] = metadata["bitplan.plan"]?
         .replacingOccurrences(of: "\"schemaVersion\":1", with: "\"schemaVersion\":2")
     },
@@ -205,7 +206,8 @@ struct PackedCheckpointTests {
     Hostile(testDescription: "missing vector", mentions: "model.norm.weight") { _, parts in
       parts.removeAll { $0.name == "model.norm.weight" }
     },
-    Hostile(testDescription: "tensor that the plan does not know", mentions: "segment7") { _, parts in
+    Hostile(testDescription: "tensor that the plan does not know", mentions: "segment7") {
+      _, parts in
       parts.append(
         Part(
           name: "lm_head.weight.segment7", dataType: "U8", shape: [64],
@@ -224,7 +226,8 @@ struct PackedCheckpointTests {
         part.shape = [part.bytes.count / 4]
       }),
     Hostile(testDescription: "misaligned segments", mentions: "multiple of 64") { _, parts in
-      let index = try #require(parts.firstIndex { $0.dataType == "F32" && $0.bytes.count % 64 != 0 })
+      let index = try #require(
+        parts.firstIndex { $0.dataType == "F32" && $0.bytes.count % 64 != 0 })
       parts.insert(parts.remove(at: index), at: 0)
     },
     Hostile(
@@ -244,14 +247,17 @@ struct PackedCheckpointTests {
       }),
     Hostile(
       testDescription: "NaN in a vector", mentions: "NaN",
-      change: edit("model.norm.weight") { $0.bytes.replaceSubrange(0..<4, with: [0, 0, 0xC0, 0x7F]) }),
+      change: edit("model.norm.weight") {
+        $0.bytes.replaceSubrange(0..<4, with: [0, 0, 0xC0, 0x7F])
+      }),
     Hostile(
       testDescription: "vector of another shape", mentions: "shape",
       change: edit("model.norm.weight") { part in
         part.bytes.removeLast(4)
         part.shape = [47]
       }),
-    editPlan("\"architecture\":\"llama\"", "\"architecture\":\"bert\"", mentions: "plan is for a 'bert'"),
+    editPlan(
+      "\"architecture\":\"llama\"", "\"architecture\":\"bert\"", mentions: "plan is for a 'bert'"),
     editPlan("\"name\":\"lm_head\"", "\"name\":\"head\"", mentions: "operator 'head'"),
     editPlan("\"outputFeatures\":61", "\"outputFeatures\":0", mentions: "0×48"),
     editPlan("\"inputFeatures\":48", "\"inputFeatures\":-48", mentions: "61×-48"),

@@ -150,7 +150,8 @@ struct SessionTests {
     }
     _ = try session.forward(Tiny.tokens(6), lastOnly: true)
     #expect(seen == Array(1...15))
-    #expect((0..<16).map(model.inputSource) == [0, 1, 1, 1, 4, 5, 5, 7, 8, 8, 8, 11, 12, 12, 14, 15])
+    #expect(
+      (0..<16).map(model.inputSource) == [0, 1, 1, 1, 4, 5, 5, 7, 8, 8, 8, 11, 12, 12, 14, 15])
   }
 
   @Test("rewinding continues a sequence differently")
@@ -186,7 +187,8 @@ struct SessionTests {
     #expect(message { _ = try session.embed([1]) }.contains("language model"))
     let encoder = Session(try Tiny.bert(), context: context, capacity: 10)
     #expect(message { _ = try encoder.forward([1], lastOnly: true) }.contains("encoder"))
-    #expect(message { _ = try encoder.embed(Tiny.tokens(11, vocabulary: 53)) }.contains("11 tokens"))
+    #expect(
+      message { _ = try encoder.embed(Tiny.tokens(11, vocabulary: 53)) }.contains("11 tokens"))
   }
 
   @Test("logits that are not finite are an error", arguments: [Float.nan, .infinity, 3e38])

@@ -33,7 +33,8 @@ enum Tiny {
     var generator = SeededGenerator(state: seed)
     let weights = architecture.operators.map { description in
       let shape = description.shape
-      let scale = description.role == .embedding || description.role == .tiedEmbedding
+      let scale =
+        description.role == .embedding || description.role == .tiedEmbedding
         ? 1 : (3 / Float(shape.inputFeatures)).squareRoot()
       return OperatorWeights.float(
         matrix(shape.outputFeatures, shape.inputFeatures, scale: scale, &generator))

@@ -86,7 +86,8 @@ package struct Decoder: Hashable, Sendable {
       headCount: headCount,
       keyValueHeadCount: configuration.integer(
         "num_key_value_heads", in: 1...65_536, default: headCount),
-      headSize: configuration.integer("head_dim", in: 1...65_536, default: max(1, width / headCount)),
+      headSize: configuration.integer(
+        "head_dim", in: 1...65_536, default: max(1, width / headCount)),
       maximumTokens: maximumTokens,
       epsilon: Float(configuration.number("rms_norm_eps", default: 1e-6)),
       ropeTheta: configuration.ropeTheta(),

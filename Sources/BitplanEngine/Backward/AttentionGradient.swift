@@ -116,7 +116,7 @@ struct AttentionGradient {
     let factor = 1 / Float(headSize).squareRoot()
     let addition: Float = isFirst ? 0 : 1
     cblas_sgemm(
-      CblasRowMajor, CblasNoTrans, CblasTrans, n, n, d, 1, a.queries, queryStride, a.keys,
+      CblasRowMajor, CblasNoTrans, CblasTrans, n, n, d, factor, a.queries, queryStride, a.keys,
       rowStride, 0, a.probabilities, n)
     cblas_sgemm(
       CblasRowMajor, CblasNoTrans, CblasTrans, n, n, d, 1, a.dOutput, queryStride, a.values,
@@ -124,7 +124,7 @@ struct AttentionGradient {
     for row in 0..<count {
       let (p, ds) = (a.probabilities + row * count, a.dScores + row * count)
       let visible = isCausal ? row + 1 : count
-      VectorMath.softmax(p, visible, factor: factor)
+      VectorOperations.softmax(UnsafeMutableBufferPointer(start: p, count: visible))
       let mean = VectorMath.dot(p, ds, visible)
       for column in 0..<visible { ds[column] = p[column] * (ds[column] - mean) }
       if visible < count {

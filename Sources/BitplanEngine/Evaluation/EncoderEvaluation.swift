@@ -28,7 +28,8 @@ public struct EncoderEvaluation: Sendable {
   }
 
   /// Embeddings of `model`, one for every sentence.
-  public func embeddings(of model: Model, _ context: KernelContext) throws(EngineError) -> [[Float]] {
+  public func embeddings(of model: Model, _ context: KernelContext) throws(EngineError) -> [[Float]]
+  {
     try embeddings(Session(model, context: context, capacity: longestSentence))
   }
 

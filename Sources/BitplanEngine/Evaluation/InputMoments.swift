@@ -1,5 +1,5 @@
-public import BitplanKernels
 import BitplanCore
+public import BitplanKernels
 import CBLAS
 
 /// Second moments of the inputs of a model's operators, gathered while a float pass runs.

@@ -85,7 +85,8 @@ public struct LanguageModelEvaluation: Sendable {
   // MARK: Perplexity
 
   /// Perplexity of `model`.
-  public func perplexity(of model: Model, _ context: KernelContext) throws(EngineError) -> Perplexity
+  public func perplexity(of model: Model, _ context: KernelContext) throws(EngineError)
+    -> Perplexity
   {
     try perplexity(Session(model, context: context, capacity: longestWindow))
   }
@@ -107,7 +108,8 @@ public struct LanguageModelEvaluation: Sendable {
   // MARK: KL divergence
 
   /// Log-probabilities of `model` for all windows.
-  public func reference(of model: Model, _ context: KernelContext) throws(EngineError) -> Reference {
+  public func reference(of model: Model, _ context: KernelContext) throws(EngineError) -> Reference
+  {
     try reference(Session(model, context: context, capacity: longestWindow))
   }
 

@@ -108,9 +108,9 @@ struct Attention {
       let visible = isCausal ? position + row + 1 : keyCount
       let query = o.queries + row * stride
       for key in 0..<visible {
-        o.scores[key] = VectorMath.dot(query, o.keys + key * o.rowStride, headSize)
+        o.scores[key] = factor * VectorMath.dot(query, o.keys + key * o.rowStride, headSize)
       }
-      VectorMath.softmax(o.scores, visible, factor: factor)
+      VectorOperations.softmax(UnsafeMutableBufferPointer(start: o.scores, count: visible))
       Self.weightedSum(
         o.scores, o.values, visible, rowStride: o.rowStride, into: o.output + row * stride,
         columns: headSize)
@@ -158,11 +158,11 @@ struct Attention {
     let visible = isCausal ? position + queryCount : keyCount
     cblas_sgemm(
       CblasRowMajor, CblasNoTrans, CblasTrans, Int32(queryCount), Int32(visible), Int32(headSize),
-      1, o.queries, stride, o.keys, Int32(o.rowStride), 0, o.scores, Int32(capacity))
+      factor, o.queries, stride, o.keys, Int32(o.rowStride), 0, o.scores, Int32(capacity))
     for row in 0..<queryCount {
       let line = o.scores + row * capacity
       let own = isCausal ? position + row + 1 : keyCount
-      VectorMath.softmax(line, own, factor: factor)
+      VectorOperations.softmax(UnsafeMutableBufferPointer(start: line, count: own))
       if own < visible { (line + own).update(repeating: 0, count: visible - own) }
     }
     cblas_sgemm(

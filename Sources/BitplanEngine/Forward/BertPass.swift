@@ -138,11 +138,13 @@ final class BertPass: ForwardPass {
 
   private func activate(count: Int) {
     let (expanded, output, width) = (expanded, activated.values, bert.intermediateSize)
-    // The normal distribution function costs as much as some twenty multiply-adds.
+    // The error function costs as much as some twenty multiply-adds.
     RowWork.forEach(count, elementsPerRow: 20 * width, products.context.pool) { part in
       withAddresses(expanded, output) { expanded, output in
         let offset = part.lowerBound * width
-        VectorMath.gelu(expanded + offset, out: output + offset, part.count * width)
+        VectorOperations.gelu(
+          UnsafeBufferPointer(start: expanded + offset, count: part.count * width),
+          into: UnsafeMutableBufferPointer(start: output + offset, count: part.count * width))
       }
     }
     activated.didChange(tokenCount: count)

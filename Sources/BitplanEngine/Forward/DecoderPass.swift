@@ -201,8 +201,11 @@ final class DecoderPass: ForwardPass {
     RowWork.forEach(count, elementsPerRow: 10 * width, products.context.pool) { part in
       withAddresses(gate, up, output) { gate, up, output in
         let offset = part.lowerBound * width
-        VectorMath.gatedSilu(
-          gate: gate + offset, up: up + offset, out: output + offset, part.count * width)
+        let count = part.count * width
+        VectorOperations.siluMultiply(
+          UnsafeBufferPointer(start: gate + offset, count: count),
+          UnsafeBufferPointer(start: up + offset, count: count),
+          into: UnsafeMutableBufferPointer(start: output + offset, count: count))
       }
     }
     gated.didChange(tokenCount: count)

@@ -15,19 +15,10 @@ enum Normalization {
     RowWork.forEach(rows.count, elementsPerRow: width * 2, pool) { part in
       withAddresses(x, weight, out) { x, weight, out in
         for index in part {
-          let row = x + (rows.lowerBound + index) * width
-          let meanSquare = VectorMath.dot(row, row, width) / Float(width)
-          let factor = 1 / (meanSquare + epsilon).squareRoot()
-          let target = out + index * width
-          VectorMath.forEachVector(width) { column, lanes in
-            if lanes == 8 {
-              VectorMath.store(
-                VectorMath.load(row, column) * factor * VectorMath.load(weight, column), target,
-                column)
-            } else {
-              for tail in column..<column + lanes { target[tail] = row[tail] * factor * weight[tail] }
-            }
-          }
+          VectorOperations.rmsNorm(
+            UnsafeBufferPointer(start: x + (rows.lowerBound + index) * width, count: width),
+            weight: UnsafeBufferPointer(start: weight, count: width), eps: epsilon,
+            into: UnsafeMutableBufferPointer(start: out + index * width, count: width))
         }
       }
     }
@@ -52,20 +43,11 @@ enum Normalization {
             let row = sum + index * width
             let target = out + index * width
             if residual != nil { VectorMath.add(source + index * width, to: row, width) }
-            let (mean, variance) = Self.meanAndVariance(row, width)
-            let factor = 1 / (variance + epsilon).squareRoot()
-            VectorMath.forEachVector(width) { column, lanes in
-              if lanes == 8 {
-                let centred = (VectorMath.load(row, column) - mean) * factor
-                VectorMath.store(
-                  centred * VectorMath.load(weight, column) + VectorMath.load(bias, column), target,
-                  column)
-              } else {
-                for tail in column..<column + lanes {
-                  target[tail] = (row[tail] - mean) * factor * weight[tail] + bias[tail]
-                }
-              }
-            }
+            VectorOperations.layerNorm(
+              UnsafeBufferPointer(start: row, count: width),
+              weight: UnsafeBufferPointer(start: weight, count: width),
+              bias: UnsafeBufferPointer(start: bias, count: width), eps: epsilon,
+              into: UnsafeMutableBufferPointer(start: target, count: width))
           }
         }
       }

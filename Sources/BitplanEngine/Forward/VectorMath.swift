@@ -70,7 +70,8 @@ package enum VectorMath {
     let mantissa = (p * r) * r + r + 1
     let bits = unsafeBitCast(shifted, to: SIMD8<Int32>.self)
     let exponent =
-      (bits &- Int32(bitPattern: roundingConstant.bitPattern) &+ 127) &<< SIMD8<Int32>(repeating: 23)
+      (bits &- Int32(bitPattern: roundingConstant.bitPattern) &+ 127)
+      &<< SIMD8<Int32>(repeating: 23)
     return mantissa * unsafeBitCast(exponent, to: Lanes.self)
   }
 
@@ -233,50 +234,5 @@ package enum VectorMath {
       index += 1
     }
     return result == 0
-  }
-
-  /// `x ← softmax(factor · x)` in place.
-  static func softmax(_ x: Floats, _ count: Int, factor: Float) {
-    let largest = maximum(x, count)
-    var sum = Lanes(repeating: 0)
-    forEachVector(count) { index, lanes in
-      if lanes == 8 {
-        let value = exp((load(x, index) - largest) * factor)
-        store(value, x, index)
-        sum += value
-      } else {
-        var value = exp((loadTail(x, index, lanes, filler: 0) - largest) * factor)
-        for lane in lanes..<8 { value[lane] = 0 }
-        storeTail(value, x, index, lanes)
-        sum += value
-      }
-    }
-    scale(x, by: 1 / horizontalSum(sum), count)
-  }
-
-  /// `out ← gate · sigmoid(gate) · up` (SwiGLU's product).
-  static func gatedSilu(gate: Floats, up: Floats, out: Floats, _ count: Int) {
-    forEachVector(count) { index, lanes in
-      if lanes == 8 {
-        let g = load(gate, index)
-        store(g * sigmoid(g) * load(up, index), out, index)
-      } else {
-        let g = loadTail(gate, index, lanes)
-        storeTail(g * sigmoid(g) * loadTail(up, index, lanes), out, index, lanes)
-      }
-    }
-  }
-
-  /// `out ← Φ(x)·x`, the exact GELU.
-  static func gelu(_ x: Floats, out: Floats, _ count: Int) {
-    forEachVector(count) { index, lanes in
-      if lanes == 8 {
-        let value = load(x, index)
-        store(value * normalDistribution(value), out, index)
-      } else {
-        let value = loadTail(x, index, lanes)
-        storeTail(value * normalDistribution(value), out, index, lanes)
-      }
-    }
   }
 }

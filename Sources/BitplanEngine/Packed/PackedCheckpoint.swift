@@ -1,6 +1,6 @@
+import BitplanCheckpoint
 public import BitplanCore
 public import BitplanKernels
-import BitplanCheckpoint
 import Foundation
 
 /// A packed model in one safetensors file, complete enough to run without the float checkpoint.
