@@ -8,6 +8,8 @@ public enum InstructionSet: String, CaseIterable, Hashable, Sendable, Codable {
   case avx2
   /// AVX-512 (F, BW, DQ, VL) with VNNI.
   case avx512vnni
+  /// AVX-512 VNNI, and the 8-bit matrix tiles of AMX for more than 8 tokens.
+  case avx512amx
 
   /// Instruction sets that this binary contains and this CPU and operating system can run, slowest
   /// first.
@@ -24,6 +26,7 @@ public enum InstructionSet: String, CaseIterable, Hashable, Sendable, Codable {
     case .scalar: BP_ISA_SCALAR
     case .avx2: BP_ISA_AVX2
     case .avx512vnni: BP_ISA_AVX512VNNI
+    case .avx512amx: BP_ISA_AVX512AMX
     }
   }
 }

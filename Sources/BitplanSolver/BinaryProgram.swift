@@ -41,8 +41,11 @@ struct BinaryProgram {
     let baseLoss = leastLosses.reduce(0, +)
     let baseUses = (0..<limitCount).map { k in leastUses.reduce(0) { $0 + $1[k] } }
     // The largest single difference becomes 1: right-hand sides then count operators.
-    lossScale = Self.positive(
-      open.map { i in problem.choices[i].map(\.loss).max()! - leastLosses[i] }.max())
+    // A loss that does not matter beside the constant must not blow the constant up.
+    lossScale = max(
+      Self.positive(
+        open.map { i in problem.choices[i].map(\.loss).max()! - leastLosses[i] }.max()),
+      baseLoss * 1e-9)
     useScales = (0..<limitCount).map { k in
       Self.positive(
         open.map { i in problem.choices[i].map { $0.uses[k] }.max()! - leastUses[i][k] }.max())
@@ -99,15 +102,16 @@ struct BinaryProgram {
     for row in open.indices { glp_set_row_bnds(program, Int32(row + 1), GLP_FX, 1, 1) }
     for k in 0..<limitCount {
       let room = problem.limits[k].value - tightening[k] - baseUses[k]
-      glp_set_row_bnds(program, Int32(open.count + k + 1), GLP_UP, 0, room / useScales[k])
+      Self.setUpperBound(
+        program, row: open.count + k + 1, room / useScales[k], largestSum: Double(open.count))
     }
     for (index, exclusion) in exclusions.enumerated() {
       glp_set_row_bnds(
         program, Int32(firstExclusion + index + 1), GLP_UP, 0, Double(exclusion.count - 1))
     }
     if let cutoff {
-      glp_set_row_bnds(
-        program, Int32(rowCount), GLP_UP, 0, (cutoff - baseLoss) / lossScale)
+      Self.setUpperBound(
+        program, row: rowCount, (cutoff - baseLoss) / lossScale, largestSum: Double(open.count))
     }
     glp_set_obj_coef(program, 0, baseLoss / lossScale)
 
@@ -143,6 +147,18 @@ struct BinaryProgram {
     }
     return try optimise(
       program, cutoff: cutoff, timeLimitSeconds: timeLimitSeconds, relativeGap: relativeGap)
+  }
+
+  /// Limits a row whose coefficients are at most 1, one of them an operator. A bound that no sum can
+  /// reach is left out, however large or infinite division made it.
+  private static func setUpperBound(
+    _ program: OpaquePointer, row: Int, _ bound: Double, largestSum: Double
+  ) {
+    if bound > 2 * largestSum {
+      glp_set_row_bnds(program, Int32(row), GLP_FR, 0, 0)
+    } else {
+      glp_set_row_bnds(program, Int32(row), GLP_UP, 0, max(bound, -1e6))
+    }
   }
 
   private func optimise(

@@ -15,6 +15,9 @@
 #define DECODE_TOKENS 8
 /// Tokens of a block of the panel kernel: 2 tiles × 12 tokens are 24 of 32 registers.
 #define PANEL_TOKENS 12
+#ifndef PREFETCH
+#define PREFETCH 3072
+#endif
 
 static bp_activation_order activation_order(int64_t tokens, int32_t group_size) {
   (void)group_size;
@@ -44,9 +47,12 @@ BP_INLINE void decode(
         BP_UNROLL for (int c = 0; c < chains; c++) products[t][c] = _mm512_setzero_si512();
       }
       const uint8_t *low = codes, *high = codes + 2 * low_bits * group_size;
+      int64_t ahead = PREFETCH;
       for (int32_t chunk = 0; chunk < group_size; chunk += 32) {
         __m512i unit[8];
         bp512_unpack(bits, low, high, unit);
+        BP_UNROLL for (int i = 0; i < bits; i++) _mm_prefetch((const char *)(codes + ahead + 64 * i), _MM_HINT_T1);
+        ahead += 64 * bits;
         low += 64 * low_bits;
         high += 64 * high_bits;
         BP_UNROLL for (int u = 0; u < 8; u++) {
@@ -110,12 +116,30 @@ typedef struct {
   const uint8_t *codes[PANEL_TILES];
   const float *scales[PANEL_TILES];
   const int32_t *zeros[PANEL_TILES];
+  /// `[tile][token][16]`: results so far, in memory because the integer sums take the registers.
+  float *sums;
 } panel;
+
+/// Brings part `part` of `parts` of the codes of the tiles `[tile, tile_end)`, at most a panel, into
+/// L2: the next panel arrives from memory while this one is multiplied.
+BP_INLINE void prefetch_panel(
+    const bp_matrix *w, int64_t tile, int64_t tile_end, int64_t part, int64_t parts) {
+  if (tile >= tile_end) return;
+  const int64_t bytes = BP_MIN(PANEL_TILES, tile_end - tile) * w->groups * bp_code_bytes(w);
+  const int64_t lines = (bytes + 63) / 64;
+  const uint8_t *start = bp_codes_at(w, tile, 0);
+  for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; i++) {
+    _mm_prefetch((const char *)(start + 64 * i), _MM_HINT_T1);
+  }
+}
+
+/// Bytes of `panel.sums`.
+#define PANEL_SUMS_BYTES (PANEL_TILES * PANEL_TOKENS * 64)
 
 static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
   if (tokens <= DECODE_TOKENS) return 0;
   const size_t codes = w->bit_width == 8 ? 0 : (size_t)(w->groups * w->group_size) * 16;
-  return PANEL_TILES * (codes + (size_t)w->groups * 2 * 64);
+  return PANEL_SUMS_BYTES + PANEL_TILES * (codes + (size_t)w->groups * 2 * 64);
 }
 
 BP_INLINE void expand_codes(
@@ -162,20 +186,27 @@ static void expand_tile(
 BP_INLINE void multiply_panel(
     const int tiles, const int tokens, const panel *p, const bp_matrix *w,
     const bp_activations *x, const bp_output *y, int64_t tile, int64_t block) {
-  __m512 sums[PANEL_TILES][PANEL_TOKENS];
-  BP_UNROLL for (int r = 0; r < tiles; r++) {
-    BP_UNROLL for (int t = 0; t < tokens; t++) sums[r][t] = _mm512_setzero_ps();
+  float *const sums = p->sums;
+  BP_UNROLL for (int i = 0; i < tiles * tokens; i++) {
+    _mm512_store_ps(sums + 16 * i, _mm512_setzero_ps());
   }
   const int8_t *a = bp_activation_block(x, block);
   const float *activation_scales = x->scales + block * x->groups * PANEL_TOKENS;
   const int32_t *negated_sums = x->negated_sums + block * x->groups * PANEL_TOKENS;
   const uint8_t *codes[PANEL_TILES] = {p->codes[0], p->codes[1]};
+  const int32_t group_size = w->group_size & ~31;
   for (int64_t group = 0; group < w->groups; group++) {
     __m512i products[PANEL_TILES][PANEL_TOKENS];
     BP_UNROLL for (int r = 0; r < tiles; r++) {
-      BP_UNROLL for (int t = 0; t < tokens; t++) products[r][t] = _mm512_setzero_si512();
+      const __m512i zero = _mm512_load_si512(p->zeros[r] + group * 16);
+      BP_UNROLL for (int t = 0; t < tokens; t++) {
+        products[r][t] = _mm512_dpwssd_epi32(
+            _mm512_setzero_si512(), zero, _mm512_set1_epi32(negated_sums[t]));
+      }
     }
-    for (int32_t k = 0; k < w->group_size; k += 4) {
+    // Eight rounds of the loop per group of 128: few enough for the branch predictor.
+    _Pragma("clang loop unroll_count(4)")
+    for (int32_t k = 0; k < group_size; k += 4) {
       __m512i unit[PANEL_TILES];
       BP_UNROLL for (int r = 0; r < tiles; r++) {
         unit[r] = bp512_load(codes[r]);
@@ -191,10 +222,9 @@ BP_INLINE void multiply_panel(
     }
     BP_UNROLL for (int r = 0; r < tiles; r++) {
       const __m512 scale = _mm512_load_ps(p->scales[r] + group * 16);
-      const __m512i zero = _mm512_load_si512(p->zeros[r] + group * 16);
       BP_UNROLL for (int t = 0; t < tokens; t++) {
-        sums[r][t] = bp512_accumulate(
-            sums[r][t], products[r][t], zero, negated_sums[t], scale, activation_scales[t]);
+        float *sum = sums + 16 * (r * tokens + t);
+        _mm512_store_ps(sum, _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[r][t]), _mm512_mul_ps(scale, _mm512_set1_ps(activation_scales[t])), _mm512_load_ps(sum)));
       }
     }
     negated_sums += PANEL_TOKENS;
@@ -202,7 +232,7 @@ BP_INLINE void multiply_panel(
   }
   BP_UNROLL for (int r = 0; r < tiles; r++) {
     BP_UNROLL for (int t = 0; t < tokens; t++) {
-      bp512_store(y, block * PANEL_TOKENS + t, tile + r, w->rows, sums[r][t]);
+      bp512_store(y, block * PANEL_TOKENS + t, tile + r, w->rows, _mm512_load_ps(sums + 16 * (r * tokens + t)));
     }
   }
 }
@@ -212,8 +242,11 @@ BP_INLINE void multiply_panel(
 
 BP_INLINE void multiply_panel_blocks(
     const int tiles, const panel *p, const bp_matrix *w, const bp_activations *x,
-    const bp_output *y, int64_t tile, int64_t block_begin, int64_t block_end) {
+    const bp_output *y, int64_t tile, int64_t tile_end, int64_t block_begin,
+    int64_t block_end) {
   for (int64_t block = block_begin; block < block_end; block++) {
+    prefetch_panel(
+        w, tile + PANEL_TILES, tile_end, block - block_begin, block_end - block_begin);
     switch (BP_MIN(PANEL_TOKENS, x->tokens - block * PANEL_TOKENS)) {
       PANEL_CASE(1)
       PANEL_CASE(2)
@@ -233,17 +266,17 @@ BP_INLINE void multiply_panel_blocks(
 
 static void multiply_one_tile(
     const panel *p, const bp_matrix *w, const bp_activations *x, const bp_output *y,
-    int64_t tile, int64_t block_begin, int64_t block_end) {
-  multiply_panel_blocks(1, p, w, x, y, tile, block_begin, block_end);
+    int64_t tile, int64_t tile_end, int64_t block_begin, int64_t block_end) {
+  multiply_panel_blocks(1, p, w, x, y, tile, tile_end, block_begin, block_end);
 }
 
 static void multiply_two_tiles(
     const panel *p, const bp_matrix *w, const bp_activations *x, const bp_output *y,
-    int64_t tile, int64_t block_begin, int64_t block_end) {
-  multiply_panel_blocks(2, p, w, x, y, tile, block_begin, block_end);
+    int64_t tile, int64_t tile_end, int64_t block_begin, int64_t block_end) {
+  multiply_panel_blocks(2, p, w, x, y, tile, tile_end, block_begin, block_end);
 }
 
-static void multiply(
+void bp_multiply_avx512vnni(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch) {
   if (block_begin >= block_end) return;
@@ -259,13 +292,13 @@ static void multiply(
     }
     return;
   }
-  uint8_t *codes = scratch;
+  uint8_t *codes = (uint8_t *)scratch + PANEL_SUMS_BYTES;
   const int64_t code_bytes = w->bit_width == 8 ? 0 : w->groups * w->group_size * 16;
   float *scales = (float *)(codes + PANEL_TILES * code_bytes);
   int32_t *zeros = (int32_t *)(scales + PANEL_TILES * w->groups * 16);
   for (int64_t tile = tile_begin; tile < tile_end; tile += PANEL_TILES) {
     const int64_t tiles = BP_MIN(PANEL_TILES, tile_end - tile);
-    panel p = {{NULL, NULL}, {NULL, NULL}, {NULL, NULL}};
+    panel p = {{NULL, NULL}, {NULL, NULL}, {NULL, NULL}, scratch};
     for (int64_t r = 0; r < tiles; r++) {
       uint8_t *tile_codes = codes + r * code_bytes;
       float *tile_scales = scales + r * w->groups * 16;
@@ -277,16 +310,16 @@ static void multiply(
       p.zeros[r] = tile_zeros;
     }
     if (tiles == 2) {
-      multiply_two_tiles(&p, w, x, y, tile, block_begin, block_end);
+      multiply_two_tiles(&p, w, x, y, tile, tile_end, block_begin, block_end);
     } else {
-      multiply_one_tile(&p, w, x, y, tile, block_begin, block_end);
+      multiply_one_tile(&p, w, x, y, tile, tile_end, block_begin, block_end);
     }
   }
 }
 
 const bp_kernels bp_kernels_avx512vnni = {
     BP_ISA_AVX512VNNI,      "avx512vnni",  activation_order,
-    bp_quantize_avx512vnni, scratch_bytes, multiply,
+    bp_quantize_avx512vnni, scratch_bytes, bp_multiply_avx512vnni,
     bp_multiply_float16_avx512vnni,
 };
 

@@ -8,6 +8,7 @@ enum Interrupts {
 
   /// Handles SIGINT and SIGTERM. A second signal ends the process at once.
   static func install() {
+    TemporaryFiles.prepare()
     for number in [SIGINT, SIGTERM] {
       signal(number) { number in
         Interrupts.cancellation.request()

@@ -269,10 +269,8 @@ struct ReportTextTests {
   @Test("a plan whose segments make no sense is shown without their sizes")
   func nonsense() throws {
     for (rows, columns, ranges) in [
-      (0, 128, [0..<16]), (128, 0, [0..<128]), (Int.max, Int.max, [0..<Int.max]),
-      (128, 128, [0..<16]), (128, 128, [0..<256]), (128, 128, [0..<128, 0..<128]), (128, 128, []),
+      (128, 128, [0..<16]), (128, 128, [0..<256]), (128, 128, [16..<128]),
     ] as [(Int, Int, [Range<Int>])] {
-      // As a file would bring it: the initialiser of a shape refuses some of these.
       let list = ranges.map { "[\($0.lowerBound),\($0.upperBound)]" }.joined(separator: ",")
       let assignment = try ReportFixtures.decodedAssignment(
         """

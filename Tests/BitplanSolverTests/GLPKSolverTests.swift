@@ -91,6 +91,30 @@ struct GLPKSolverTests {
     try CertificateChecker.check(result, of: problem)
   }
 
+  @Test("numbers of any size are solved, not passed on to GLPK's asserts")
+  func extremeScales() throws {
+    typealias Choice = AssignmentProblem.Choice
+    let tiny = [Choice(loss: 1e-300, uses: [1, 1e-300]), Choice(loss: 2e-300, uses: [0, 0])]
+    let huge = [Choice(loss: 1e290, uses: [1, 1e290]), Choice(loss: 2e290, uses: [0, 0])]
+    let flat = [Choice(loss: 5, uses: [0, 3]), Choice(loss: 5, uses: [0, 3])]
+    for choices in [[tiny, tiny], [huge, huge], [tiny, huge], [huge, flat], [flat, tiny]] {
+      for limits in [[1.0, 1e299], [0, 0], [1, 1e290], [2, 1e-300], [-1e299, 1]] {
+        let problem = try AssignmentProblem(
+          choices: choices, limits: zip(["a", "b"], limits).map { .init(name: $0, value: $1) })
+        let truth = Enumeration(problem).optimum
+        let answer = try GLPKSolver().solve(problem, options: Self.exact, incumbent: nil)
+        if let truth {
+          // A loss far below the total is below the solver's tolerance.
+          #expect(problem.isFeasible(answer.selection))
+          #expect(problem.loss(of: answer.selection) <= truth * (1 + 1e-9))
+          #expect(answer.bound <= truth)
+        } else {
+          #expect(answer.selection.isEmpty)
+        }
+      }
+    }
+  }
+
   @Test("several threads solve at once")
   func worksOnManyThreads() async throws {
     let problem = try SyntheticProblems.perFormat(

@@ -38,6 +38,7 @@ typedef enum {
   BP_ISA_SCALAR = 0,
   BP_ISA_AVX2 = 1,
   BP_ISA_AVX512VNNI = 2,
+  BP_ISA_AVX512AMX = 3,
   BP_ISA_COUNT
 } bp_isa;
 
