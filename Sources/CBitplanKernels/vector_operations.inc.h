@@ -129,8 +129,16 @@ static void layer_norm(
 
 static void softmax(float *x, int64_t count) {
   if (count <= 0) return;
-  float largest = x[0];
-  for (int64_t i = 1; i < count; i++) largest = x[i] > largest ? x[i] : largest;
+  // The largest value does not depend on the order; a NaN is passed over here and caught by the sum.
+  vec tops = splat(-INFINITY);
+  for (int64_t i = 0; i + 16 <= count; i += 16) {
+    const vec value = load(x + i, 16);
+    tops = select(value > tops, value, tops);
+  }
+  float top[16], largest = -INFINITY;
+  memcpy(top, &tops, 64);
+  for (int i = 0; i < 16; i++) largest = top[i] > largest ? top[i] : largest;
+  for (int64_t i = count - count % 16; i < count; i++) largest = x[i] > largest ? x[i] : largest;
   const vec offset = splat(largest);
   vec sums = splat(0);
   for (int64_t i = 0; i < count; i += 16) {
@@ -182,6 +190,81 @@ static void add_scaled(const float *x, float scale, float *out, int64_t count) {
   }
 }
 
+typedef float vec8 __attribute__((ext_vector_type(8)));
+typedef float vec4 __attribute__((ext_vector_type(4)));
+
+/// The sum of `sum_lanes`, kept in registers.
+BP_INLINE float add_lanes(vec v) {
+  const vec8 eight = v.lo + v.hi;
+  const vec4 four = eight.lo + eight.hi;
+  return (four.x + four.z) + (four.y + four.w);
+}
+
+static void key_scores(
+    const float *query, const float *keys, int64_t stride, int64_t count, int64_t size,
+    float scale, float *out) {
+  // The common head sizes, with the query in registers.
+  if (size == 32 || size == 64) {
+    const vec q0 = load(query, 16), q1 = load(query + 16, 16);
+    const vec q2 = load(query + size - 32, 16), q3 = load(query + size - 16, 16);
+    for (int64_t key = 0; key < count; key++) {
+      const float *k = keys + key * stride;
+      vec sums = splat(0) + load(k, 16) * q0;
+      sums = sums + load(k + 16, 16) * q1;
+      if (size == 64) {
+        sums = sums + load(k + 32, 16) * q2;
+        sums = sums + load(k + 48, 16) * q3;
+      }
+      out[key] = scale * add_lanes(sums);
+    }
+    return;
+  }
+  for (int64_t key = 0; key < count; key++) {
+    const float *k = keys + key * stride;
+    vec sums = splat(0);
+    for (int64_t i = 0; i < size; i += 16) {
+      sums = sums + load(k + i, size - i) * load(query + i, size - i);
+    }
+    out[key] = scale * add_lanes(sums);
+  }
+}
+
+static void weighted_sum(
+    const float *weights, const float *rows, int64_t stride, int64_t count, int64_t size,
+    float *out) {
+  for (int64_t first = 0; first < size; first += 32) {
+    const int64_t left = size - first, right = left - 16 > 0 ? left - 16 : 0;
+    // Even and odd rows apart, so that one addition need not wait for the last.
+    vec even0 = splat(0), even1 = splat(0), odd0 = splat(0), odd1 = splat(0);
+    const float *row = rows + first;
+    int64_t index = 0;
+    if (left >= 32) {
+      for (; index + 2 <= count; index += 2, row += 2 * stride) {
+        const vec even = splat(weights[index]), odd = splat(weights[index + 1]);
+        even0 = even0 + load(row, 16) * even;
+        even1 = even1 + load(row + 16, 16) * even;
+        odd0 = odd0 + load(row + stride, 16) * odd;
+        odd1 = odd1 + load(row + stride + 16, 16) * odd;
+      }
+    }
+    for (; index < count; index++, row += stride) {
+      const vec weight = splat(weights[index]);
+      const vec value0 = load(row, left) * weight;
+      const vec value1 = right > 0 ? load(row + 16, right) * weight : splat(0);
+      if (index % 2 == 0) {
+        even0 = even0 + value0;
+        even1 = even1 + value1;
+      } else {
+        odd0 = odd0 + value0;
+        odd1 = odd1 + value1;
+      }
+    }
+    store(out + first, even0 + odd0, left);
+    if (right > 0) store(out + first + 16, even1 + odd1, right);
+  }
+}
+
 const bp_vector_operations BP_VECTOR_TABLE = {
-    rms_norm, layer_norm, softmax, silu_multiply, gelu, add, dot, add_scaled,
+    rms_norm, layer_norm, softmax, silu_multiply, gelu, add, dot, add_scaled, key_scores,
+    weighted_sum,
 };

@@ -61,7 +61,7 @@ struct ConfigurationTests {
     arguments: [
       ("num_key_value_heads", "3"), ("num_attention_heads", "0"), ("head_dim", "7"),
       ("hidden_size", "-48"), ("hidden_act", "\"gelu\""), ("rms_norm_eps", "0"),
-      ("rms_norm_eps", "-1"), ("sliding_window", "16"), ("partial_rotary_factor", "0.5"),
+      ("rms_norm_eps", "-1"), ("sliding_window", "-16"), ("partial_rotary_factor", "0.5"),
       ("rope_scaling", "{\"rope_type\": \"llama3\", \"factor\": 8}"), ("vocab_size", "1e99"),
       ("num_hidden_layers", "999999999"), ("attention_bias", "3"), ("rope_theta", "-1"),
       ("model_type", "\"gpt2\""), ("max_position_embeddings", "\"many\""),
@@ -76,13 +76,17 @@ struct ConfigurationTests {
     }
   }
 
-  @Test("a sliding window that never bites is accepted")
-  func acceptsWideWindow() throws {
-    for (key, value) in [("sliding_window", "null"), ("sliding_window", "64")] {
-      _ = try Self.architecture(Self.llama, [key: value])
-    }
-    _ = try Self.architecture(
-      Self.llama, ["sliding_window": "16", "use_sliding_window": "false"])
+  @Test(
+    "a sliding window limits the sequence, where the family and the file say that it is used",
+    arguments: [
+      ("llama", "null", nil, 64), ("llama", "64", nil, 64), ("mistral", "16", nil, 16),
+      ("mistral", "4096", nil, 64), ("mistral", "16", "false", 64), ("qwen2", "16", nil, 64),
+      ("qwen2", "16", "true", 16),
+    ] as [(String, String, String?, Int)])
+  func slidingWindow(_ type: String, _ window: String, _ used: String?, _ tokens: Int) throws {
+    var changes: [String: String?] = ["model_type": "\"\(type)\"", "sliding_window": window]
+    if let used { changes["use_sliding_window"] = used }
+    #expect(try Self.architecture(Self.llama, changes).maximumTokens == tokens)
   }
 
   @Test(

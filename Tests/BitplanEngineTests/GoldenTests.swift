@@ -41,6 +41,18 @@ struct GoldenTests {
     #expect(Tiny.distance(logits, expected) <= Self.rounding * Tiny.magnitude(expected))
   }
 
+  @Test("the tiny Qwen2 and Mistral give transformers' logits", arguments: ["qwen2", "mistral"])
+  func otherDecoders(_ family: String) throws {
+    let model = try Self.model(Self.golden.appending(path: "tiny-\(family)"))
+    #expect(model.identity.architecture == family)
+    let prompt = try #require(try Self.json("tiny-llama.json")["prompt"] as? [Int])
+    let expected = try Self.tensor(
+      "tiny-decoders.logits.safetensors", family, shape: [prompt.count, model.vocabularySize])
+    let session = Session(model, context: try Tiny.context(), capacity: 64)
+    let logits = try session.forward(prompt, lastOnly: false).values
+    #expect(Tiny.distance(logits, expected) <= Self.rounding * Tiny.magnitude(expected))
+  }
+
   @Test("the tiny BERT gives transformers' embeddings")
   func tinyBert() throws {
     let model = try Self.model(Self.golden.appending(path: "tiny-bert"))

@@ -186,7 +186,8 @@ struct PackedCheckpointTests {
     Hostile(testDescription: "no configuration", mentions: "bitplan.config") { metadata, _ in
       metadata["bitplan.config"] = nil
     },
-    Hostile(testDescription: "unknown model_type", mentions: "llama, bert") { metadata, _ in
+    Hostile(testDescription: "unknown model_type", mentions: "llama, mistral, qwen2, bert") {
+      metadata, _ in
       metadata["bitplan.config"] = "{\"model_type\": \"gru\"}"
     },
     Hostile(testDescription: "configuration of more layers", mentions: "30") { metadata, _ in
@@ -264,9 +265,13 @@ struct PackedCheckpointTests {
     editPlan("\"rows\":[[0,61]]", "\"rows\":[]", mentions: "must have rows"),
     editPlan("\"rows\":[[0,61]]", "\"rows\":[[0,60]]", mentions: "row 60"),
     editPlan("\"rows\":[[0,61]]", "\"rows\":[[0,62]]", mentions: "0..<62 of 61"),
-    editPlan("\"rows\":[[0,61]]", "\"rows\":[[0,9223372036854775807]]", mentions: "row range [0, 9223372036854775807]"),
-    editPlan("\"rows\":[[0,61]]", "\"rows\":[[0,61],[60,61]]", mentions: "after the range before it"),
-    editPlan("\"rows\":[[0,61]]", "\"rows\":[[30,61],[0,30]]", mentions: "after the range before it"),
+    editPlan(
+      "\"rows\":[[0,61]]", "\"rows\":[[0,9223372036854775807]]",
+      mentions: "row range [0, 9223372036854775807]"),
+    editPlan(
+      "\"rows\":[[0,61]]", "\"rows\":[[0,61],[60,61]]", mentions: "after the range before it"),
+    editPlan(
+      "\"rows\":[[0,61]]", "\"rows\":[[30,61],[0,30]]", mentions: "after the range before it"),
     editPlan("\"rows\":[[0,61]]", "\"rows\":[[61,0]]", mentions: "row range"),
     editPlan("\"int4_g32\"", "\"int4_g31\"", mentions: "int4_g31"),
     editPlan("\"int4_g32\"", "\"int5_g32\"", mentions: "int5_g32 of 61×48"),

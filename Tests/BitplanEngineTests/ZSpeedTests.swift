@@ -8,7 +8,7 @@ import Testing
 struct ZSpeedTests {
   @Test func speed() throws {
     let model = try GoldenTests.model(Fixtures.docsLlama)
-    let context = try Tiny.context()
+    let context = try Tiny.context(threads: Int(ProcessInfo.processInfo.environment["NT"] ?? "1")!)
     func time(_ n: Int, _ body: () throws -> Void) rethrows -> Double {
       var best = Double.infinity
       for _ in 0..<n {

@@ -92,7 +92,9 @@ package protocol ForwardPass: AnyObject {
 /// The families of models that can be run.
 package enum Architectures {
   /// One type for each `model_type`.
-  package static let all: [any Architecture.Type] = [Llama.self, Bert.self]
+  package static let all: [any Architecture.Type] = [
+    Llama.self, Mistral.self, Qwen2.self, Bert.self,
+  ]
 
   /// Finds the family of a configuration and lets it read the rest.
   package static func make(

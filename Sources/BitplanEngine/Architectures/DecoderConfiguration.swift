@@ -58,20 +58,26 @@ package struct Decoder: Hashable, Sendable {
   }
 
   /// Reads what all families of decoders share, under the names of transformers.
+  ///
+  /// - Parameter usesSlidingWindow: what `use_sliding_window` is where it is not given.
   package init(
-    _ configuration: ModelConfiguration, queryKeyValueBias: Bool, outputBias: Bool, mlpBias: Bool
+    _ configuration: ModelConfiguration, queryKeyValueBias: Bool, outputBias: Bool, mlpBias: Bool,
+    usesSlidingWindow: Bool = true
   ) throws {
+    let activation = try configuration.string("hidden_act", default: "silu")
+    guard activation == "silu" else {
+      throw EngineError(
+        "hidden_act is '\(activation)', but a \(configuration.modelType) is only run with 'silu'. "
+          + "Use a checkpoint that has it.")
+    }
     let width = try configuration.integer("hidden_size", in: 1...1_048_576)
     let headCount = try configuration.integer("num_attention_heads", in: 1...65_536)
     let maximumTokens = try configuration.integer("max_position_embeddings", in: 1...16_777_216)
+    // Up to the window's length, a sliding window changes nothing: longer sequences are refused.
     let window = try configuration.integer(
       "sliding_window", in: 0...Int.max, default: maximumTokens)
-    let usesWindow = try configuration.boolean("use_sliding_window", default: true)
-    guard !usesWindow || window == 0 || window >= maximumTokens else {
-      throw EngineError(
-        "sliding_window is \(window) of \(maximumTokens) positions, but attention is only run "
-          + "over all positions. Use a checkpoint without a sliding window.")
-    }
+    let usesWindow = try configuration.boolean(
+      "use_sliding_window", default: usesSlidingWindow)
     let partial = try configuration.number("partial_rotary_factor", default: 1)
     guard partial == 1 else {
       throw EngineError(
@@ -88,7 +94,7 @@ package struct Decoder: Hashable, Sendable {
         "num_key_value_heads", in: 1...65_536, default: headCount),
       headSize: configuration.integer(
         "head_dim", in: 1...65_536, default: max(1, width / headCount)),
-      maximumTokens: maximumTokens,
+      maximumTokens: usesWindow && window > 0 ? min(window, maximumTokens) : maximumTokens,
       epsilon: Float(configuration.number("rms_norm_eps", default: 1e-6)),
       ropeTheta: configuration.ropeTheta(),
       tiedHead: configuration.boolean("tie_word_embeddings", default: false),

@@ -11,12 +11,6 @@ package struct Llama: DecoderArchitecture {
   package init(_ decoder: Decoder) { self.decoder = decoder }
 
   package init(_ configuration: ModelConfiguration, tensorNames: Set<String>) throws {
-    let activation = try configuration.string("hidden_act", default: "silu")
-    guard activation == "silu" else {
-      throw EngineError(
-        "hidden_act is '\(activation)', but a llama is only run with 'silu'. Use a checkpoint "
-          + "that has it.")
-    }
     let attentionBias = try configuration.boolean("attention_bias", default: false)
     let mlpBias = try configuration.boolean("mlp_bias", default: false)
     decoder = try Decoder(

@@ -106,48 +106,17 @@ struct Attention {
     let stride = headCount * headSize
     for row in 0..<queryCount {
       let visible = isCausal ? position + row + 1 : keyCount
-      let query = o.queries + row * stride
-      for key in 0..<visible {
-        o.scores[key] = factor * VectorMath.dot(query, o.keys + key * o.rowStride, headSize)
-      }
-      VectorOperations.softmax(UnsafeMutableBufferPointer(start: o.scores, count: visible))
-      Self.weightedSum(
-        o.scores, o.values, visible, rowStride: o.rowStride, into: o.output + row * stride,
-        columns: headSize)
-    }
-  }
-
-  /// `out = Σ_s weights[s] · rows[s]`, 32 columns in registers at a time.
-  @inline(__always)
-  private static func weightedSum(
-    _ weights: Floats, _ rows: Floats, _ count: Int, rowStride: Int, into out: Floats, columns: Int
-  ) {
-    var column = 0
-    while column + 32 <= columns {
-      var (a, b) = (Lanes(repeating: 0), Lanes(repeating: 0))
-      var (c, d) = (Lanes(repeating: 0), Lanes(repeating: 0))
-      var row = rows + column
-      for index in 0..<count {
-        let weight = weights[index]
-        a += VectorMath.load(row, 0) * weight
-        b += VectorMath.load(row, 8) * weight
-        c += VectorMath.load(row, 16) * weight
-        d += VectorMath.load(row, 24) * weight
-        row += rowStride
-      }
-      VectorMath.store(a, out, column)
-      VectorMath.store(b, out, column + 8)
-      VectorMath.store(c, out, column + 16)
-      VectorMath.store(d, out, column + 24)
-      column += 32
-    }
-    if column < columns {
-      (out + column).update(repeating: 0, count: columns - column)
-      for index in 0..<count {
-        VectorMath.add(
-          weights[index], times: rows + index * rowStride + column, to: out + column,
-          columns - column)
-      }
+      let cached = (visible - 1) * o.rowStride + headSize
+      let scores = UnsafeMutableBufferPointer(start: o.scores, count: visible)
+      VectorOperations.keyScores(
+        UnsafeBufferPointer(start: o.queries + row * stride, count: headSize),
+        keys: UnsafeBufferPointer(start: o.keys, count: cached), stride: o.rowStride,
+        scale: factor, into: scores)
+      VectorOperations.softmax(scores)
+      VectorOperations.weightedSum(
+        UnsafeBufferPointer(scores),
+        rows: UnsafeBufferPointer(start: o.values, count: cached), stride: o.rowStride,
+        into: UnsafeMutableBufferPointer(start: o.output + row * stride, count: headSize))
     }
   }
 

@@ -198,6 +198,14 @@ typedef struct {
   float (*dot)(const float *a, const float *b, int64_t count);
   /// out += scale · x (product and sum rounded apart).
   void (*add_scaled)(const float *x, float scale, float *out, int64_t count);
+  /// out[i] = scale · Σ query · keys[i · stride …]: one query against `count` keys of `size`.
+  void (*key_scores)(
+      const float *query, const float *keys, int64_t stride, int64_t count, int64_t size,
+      float scale, float *out);
+  /// out = Σ weights[i] · rows[i · stride …], `size` long; even rows and odd rows are summed apart.
+  void (*weighted_sum)(
+      const float *weights, const float *rows, int64_t stride, int64_t count, int64_t size,
+      float *out);
 } bp_vector_operations;
 
 /// The vector operations for `isa`, or NULL where it is not supported.
