@@ -13,6 +13,30 @@ public enum VectorOperations {
     return table
   }()
 
+  /// Results of every operation on the same inputs, by one instruction set: for tests that compare
+  /// instruction sets. `a` and `b` have equal counts.
+  package static func results(
+    _ instructionSet: InstructionSet, _ a: [Float], _ b: [Float]
+  ) -> [[Float]]? {
+    guard let table = bp_vector_operations_for(instructionSet.identifier) else { return nil }
+    let (operations, count) = (table.pointee, Int64(a.count))
+    func output(_ body: (UnsafeMutablePointer<Float>?) -> Void) -> [Float] {
+      var values = a
+      values.withUnsafeMutableBufferPointer { body($0.baseAddress) }
+      return values
+    }
+    return [
+      output { operations.rms_norm(a, b, 1e-5, $0, count) },
+      output { operations.layer_norm(a, b, b, 1e-5, $0, count) },
+      output { operations.softmax($0, count) },
+      output { operations.silu_multiply(a, b, $0, count) },
+      output { operations.gelu(a, $0, count) },
+      output { operations.add(a, b, $0, count) },
+      [operations.dot(a, b, count)],
+      output { operations.add_scaled(b, 0.3, $0, count) },
+    ]
+  }
+
   /// `out = x · weight / √(mean(x²) + eps)` (Zhang and Sennrich, arXiv:1910.07467).
   public static func rmsNorm(
     _ x: UnsafeBufferPointer<Float>, weight: UnsafeBufferPointer<Float>, eps: Float,

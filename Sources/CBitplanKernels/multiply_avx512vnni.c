@@ -108,8 +108,12 @@ DECODE_WIDTH(8)
 // ---- More tokens: a panel of two tiles is expanded to bytes in scratch memory that stays in L2,
 // then multiplied by blocks of tokens.
 
-/// Tiles of a panel.
+/// Tiles that are multiplied together.
 #define PANEL_TILES 2
+/// Most panels that are expanded before the tokens pass by, and the bytes of codes they may take:
+/// the more, the less often activations that do not fit into L2 come from further away.
+#define MOST_PANELS 2
+#define EXPANDED_BYTES (512 << 10)
 
 /// One panel: for every tile its codes as bytes, its scales as floats, its zero points.
 typedef struct {
@@ -120,13 +124,12 @@ typedef struct {
   float *sums;
 } panel;
 
-/// Brings part `part` of `parts` of the codes of the tiles `[tile, tile_end)`, at most a panel, into
-/// L2: the next panel arrives from memory while this one is multiplied.
-BP_INLINE void prefetch_panel(
+/// Brings part `part` of `parts` of the codes of the tiles `[tile, tile_end)` into L2: the next
+/// panels arrive from memory while these are multiplied.
+BP_INLINE void prefetch_tiles(
     const bp_matrix *w, int64_t tile, int64_t tile_end, int64_t part, int64_t parts) {
   if (tile >= tile_end) return;
-  const int64_t bytes = BP_MIN(PANEL_TILES, tile_end - tile) * w->groups * bp_code_bytes(w);
-  const int64_t lines = (bytes + 63) / 64;
+  const int64_t lines = ((tile_end - tile) * w->groups * bp_code_bytes(w) + 63) / 64;
   const uint8_t *start = bp_codes_at(w, tile, 0);
   for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; i++) {
     _mm_prefetch((const char *)(start + 64 * i), _MM_HINT_T1);
@@ -136,10 +139,18 @@ BP_INLINE void prefetch_panel(
 /// Bytes of `panel.sums`.
 #define PANEL_SUMS_BYTES (PANEL_TILES * PANEL_TOKENS * 64)
 
+/// Panels that are expanded together.
+static int64_t panels_together(const bp_matrix *w) {
+  const int64_t panel_bytes = PANEL_TILES * w->groups * w->group_size * BP_TILE_HEIGHT;
+  const int64_t panels = EXPANDED_BYTES / panel_bytes;
+  return panels < 1 ? 1 : BP_MIN(panels, MOST_PANELS);
+}
+
 static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
   if (tokens <= DECODE_TOKENS) return 0;
   const size_t codes = w->bit_width == 8 ? 0 : (size_t)(w->groups * w->group_size) * 16;
-  return PANEL_SUMS_BYTES + PANEL_TILES * (codes + (size_t)w->groups * 2 * 64);
+  const size_t tiles = (size_t)panels_together(w) * PANEL_TILES;
+  return PANEL_SUMS_BYTES + tiles * (codes + (size_t)w->groups * 2 * 64);
 }
 
 BP_INLINE void expand_codes(
@@ -240,40 +251,35 @@ BP_INLINE void multiply_panel(
 #define PANEL_CASE(tokens)                                                                     \
   case tokens: multiply_panel(tiles, tokens, p, w, x, y, tile, block); break;
 
-BP_INLINE void multiply_panel_blocks(
+BP_INLINE void multiply_panel_block(
     const int tiles, const panel *p, const bp_matrix *w, const bp_activations *x,
-    const bp_output *y, int64_t tile, int64_t tile_end, int64_t block_begin,
-    int64_t block_end) {
-  for (int64_t block = block_begin; block < block_end; block++) {
-    prefetch_panel(
-        w, tile + PANEL_TILES, tile_end, block - block_begin, block_end - block_begin);
-    switch (BP_MIN(PANEL_TOKENS, x->tokens - block * PANEL_TOKENS)) {
-      PANEL_CASE(1)
-      PANEL_CASE(2)
-      PANEL_CASE(3)
-      PANEL_CASE(4)
-      PANEL_CASE(5)
-      PANEL_CASE(6)
-      PANEL_CASE(7)
-      PANEL_CASE(8)
-      PANEL_CASE(9)
-      PANEL_CASE(10)
-      PANEL_CASE(11)
-      PANEL_CASE(12)
-    }
+    const bp_output *y, int64_t tile, int64_t block) {
+  switch (BP_MIN(PANEL_TOKENS, x->tokens - block * PANEL_TOKENS)) {
+    PANEL_CASE(1)
+    PANEL_CASE(2)
+    PANEL_CASE(3)
+    PANEL_CASE(4)
+    PANEL_CASE(5)
+    PANEL_CASE(6)
+    PANEL_CASE(7)
+    PANEL_CASE(8)
+    PANEL_CASE(9)
+    PANEL_CASE(10)
+    PANEL_CASE(11)
+    PANEL_CASE(12)
   }
 }
 
 static void multiply_one_tile(
     const panel *p, const bp_matrix *w, const bp_activations *x, const bp_output *y,
-    int64_t tile, int64_t tile_end, int64_t block_begin, int64_t block_end) {
-  multiply_panel_blocks(1, p, w, x, y, tile, tile_end, block_begin, block_end);
+    int64_t tile, int64_t block) {
+  multiply_panel_block(1, p, w, x, y, tile, block);
 }
 
 static void multiply_two_tiles(
     const panel *p, const bp_matrix *w, const bp_activations *x, const bp_output *y,
-    int64_t tile, int64_t tile_end, int64_t block_begin, int64_t block_end) {
-  multiply_panel_blocks(2, p, w, x, y, tile, tile_end, block_begin, block_end);
+    int64_t tile, int64_t block) {
+  multiply_panel_block(2, p, w, x, y, tile, block);
 }
 
 void bp_multiply_avx512vnni(
@@ -292,27 +298,39 @@ void bp_multiply_avx512vnni(
     }
     return;
   }
-  uint8_t *codes = (uint8_t *)scratch + PANEL_SUMS_BYTES;
+  const int64_t together = panels_together(w) * PANEL_TILES;
   const int64_t code_bytes = w->bit_width == 8 ? 0 : w->groups * w->group_size * 16;
-  float *scales = (float *)(codes + PANEL_TILES * code_bytes);
-  int32_t *zeros = (int32_t *)(scales + PANEL_TILES * w->groups * 16);
-  for (int64_t tile = tile_begin; tile < tile_end; tile += PANEL_TILES) {
-    const int64_t tiles = BP_MIN(PANEL_TILES, tile_end - tile);
-    panel p = {{NULL, NULL}, {NULL, NULL}, {NULL, NULL}, scratch};
-    for (int64_t r = 0; r < tiles; r++) {
-      uint8_t *tile_codes = codes + r * code_bytes;
-      float *tile_scales = scales + r * w->groups * 16;
-      int32_t *tile_zeros = zeros + r * w->groups * 16;
-      expand_tile(w, tile + r, tile_codes, tile_scales, tile_zeros);
+  const int64_t scale_count = w->groups * BP_TILE_HEIGHT;
+  uint8_t *codes = (uint8_t *)scratch + PANEL_SUMS_BYTES;
+  float *scales = (float *)(codes + together * code_bytes);
+  int32_t *zeros = (int32_t *)(scales + together * scale_count);
+  for (int64_t first = tile_begin; first < tile_end; first += together) {
+    const int64_t last = BP_MIN(tile_end, first + together);
+    panel panels[MOST_PANELS] = {{{NULL}, {NULL}, {NULL}, NULL}};
+    for (int64_t tile = first; tile < last; tile++) {
+      const int64_t i = tile - first;
+      expand_tile(
+          w, tile, codes + i * code_bytes, scales + i * scale_count, zeros + i * scale_count);
+      panel *p = panels + i / PANEL_TILES;
       // 8-bit codes are bytes already.
-      p.codes[r] = w->bit_width == 8 ? bp_codes_at(w, tile + r, 0) : tile_codes;
-      p.scales[r] = tile_scales;
-      p.zeros[r] = tile_zeros;
+      p->codes[i % PANEL_TILES] =
+          w->bit_width == 8 ? bp_codes_at(w, tile, 0) : codes + i * code_bytes;
+      p->scales[i % PANEL_TILES] = scales + i * scale_count;
+      p->zeros[i % PANEL_TILES] = zeros + i * scale_count;
+      p->sums = scratch;
     }
-    if (tiles == 2) {
-      multiply_two_tiles(&p, w, x, y, tile, tile_end, block_begin, block_end);
-    } else {
-      multiply_one_tile(&p, w, x, y, tile, tile_end, block_begin, block_end);
+    for (int64_t block = block_begin; block < block_end; block++) {
+      prefetch_tiles(
+          w, last, BP_MIN(tile_end, last + together), block - block_begin,
+          block_end - block_begin);
+      for (int64_t tile = first; tile < last; tile += PANEL_TILES) {
+        const panel *p = panels + (tile - first) / PANEL_TILES;
+        if (last - tile >= PANEL_TILES) {
+          multiply_two_tiles(p, w, x, y, tile, block);
+        } else {
+          multiply_one_tile(p, w, x, y, tile, block);
+        }
+      }
     }
   }
 }

@@ -94,6 +94,17 @@ struct VectorOperationsTests {
     }
   }
 
+  @Test("all instruction sets return the same bits", arguments: InstructionSet.supported, counts)
+  func sameBits(_ set: InstructionSet, _ count: Int) throws {
+    var generator = SeededGenerator(state: 18)
+    let (a, b) = (generator.floats(count), generator.floats(count))
+    let expected = try #require(VectorOperations.results(.scalar, a, b))
+    let actual = try #require(VectorOperations.results(set, a, b))
+    for (expected, actual) in zip(expected, actual) {
+      #expect(firstDifference(expected, actual) == nil)
+    }
+  }
+
   @Test("NaN and infinities pass through")
   func nonFinite() {
     let x: [Float] = [.nan, .infinity, -.infinity, 1]
