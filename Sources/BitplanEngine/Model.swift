@@ -119,7 +119,8 @@ public struct Model: Sendable {
       guard case .packed(let packed) = weights else { return sum }
       let maps =
         packed.segments.count > 1
-        ? Plan.Assignment.rowMapBytes(outputFeatures: packed.shape.outputFeatures) : 0
+        ? Plan.Assignment.rowMapBytes(
+          outputFeatures: packed.shape.outputFeatures, segmentCount: packed.segments.count) : 0
       return packed.segments.reduce(sum + maps) { $0 + $1.matrix.layout.storedBytes }
     }
   }

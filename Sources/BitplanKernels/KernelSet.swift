@@ -11,7 +11,7 @@ public struct KernelSet: Sendable {
   /// Identifies the kernels' arithmetic, layout and speed; part of every profile's key.
   ///
   /// To be increased by one whenever a kernel, the packed layout or the thread pool changes.
-  public static let build = "2"
+  public static let build = "3"
 
   /// The C library's table; it lives as long as the process.
   internal var table: bp_kernels { pointer.pointee }

@@ -25,7 +25,14 @@ internal struct Allocation {
   init(byteCount: Int, placement: MemoryPlacement) {
     guard placement != .heap else {
       let count = max(64, byteCount)
-      base = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 64)
+      let largePage = 2 << 20
+      let isLarge = count >= 2 * largePage
+      base = UnsafeMutableRawPointer.allocate(
+        byteCount: count, alignment: isLarge ? largePage : 64)
+      #if canImport(Glibc) || canImport(Musl)
+        // Fewer misses in the address cache when many weights are streamed; a wish, not a need.
+        if isLarge { madvise(base, count, Int32(MADV_HUGEPAGE)) }
+      #endif
       base.initializeMemory(as: UInt8.self, repeating: 0, count: count)
       mapping = nil
       return

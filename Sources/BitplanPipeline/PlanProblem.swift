@@ -1,14 +1,22 @@
 internal import BitplanCore
 internal import BitplanSearch
 
-/// From artifacts to the integer program: one choice for every (operator, format).
+/// Whether a plan may give rows of one operator different formats.
+public enum Granularity: String, Sendable, CaseIterable {
+  /// One format an operator.
+  case layer
+  /// Rows in bands of the kernel's tile height (MixLLM's output features).
+  case feature
+}
+
+/// From artifacts to the integer program: one choice for every way to store an operator.
 struct PlanProblem {
   /// Tokens of the prefill that profiles and plans speak of.
   static let prefillTokens = 128
 
-  /// A format that an operator may take, with what it costs.
+  /// One way to store an operator, with what it costs.
   struct Candidate {
-    let format: WeightFormat
+    let segments: [Plan.Segment]
     let loss: Double
     let standardError: Double
     let storedBytes: Int
@@ -31,38 +39,108 @@ struct PlanProblem {
   /// - Parameters:
   ///   - formats: candidate formats, or `nil` for all that the table has.
   ///   - architectureSHA256: which of the profile's corrections applies.
+  ///   - granularity: whether rows of one operator may take different formats.
   init(
     sensitivity: SensitivityTable, profile: DeviceProfile?, formats: [WeightFormat]?,
-    architectureSHA256: String?
+    architectureSHA256: String?, granularity: Granularity
   ) throws(PipelineError) {
     let wanted = formats ?? sensitivity.options.formats
     var all: [[Candidate]] = []
     for row in sensitivity.rows {
-      let description = row.operatorDescription
-      var candidates: [Candidate] = []
-      for format in wanted {
-        guard let entry = row.entries.first(where: { $0.format == format }), let value = entry.value
-        else {
-          throw PipelineError(
-            .invalidInput,
-            "The sensitivity of '\(description.name)' in \(format) was not measured. Measure it with "
-              + "'plan measure --formats', or leave the format out with --formats.")
-        }
-        candidates.append(
-          Candidate(
-            format: format, loss: value, standardError: entry.standardError ?? 0,
-            storedBytes: format.storedBytes(description.shape),
-            decodeSeconds: try Self.seconds(profile, format, description, batch: 1),
-            prefillSeconds: try Self.seconds(
-              profile, format, description, batch: Self.prefillTokens)))
+      let indices = try Self.formatIndices(wanted, row, sensitivity.options.formats)
+      let uniform = try Self.uniformCandidates(row, indices, profile)
+      if granularity == .feature, let bands = row.bands, indices.count > 1 {
+        all.append(try Self.featureCandidates(row, bands, indices, uniform, profile != nil))
+      } else {
+        all.append(uniform)
       }
-      all.append(candidates)
     }
     operators = sensitivity.rows.map(\.operatorDescription)
     candidates = all
     activationCost = sensitivity.activationCost
     decodeCorrection = profile?.correction(architectureSHA256, batch: 1)
     prefillCorrection = profile?.correction(architectureSHA256, batch: Self.prefillTokens)
+  }
+
+  /// Where the wanted formats stand in the table; each must have been measured.
+  private static func formatIndices(
+    _ wanted: [WeightFormat], _ row: SensitivityTable.Row, _ known: [WeightFormat]
+  ) throws(PipelineError) -> [Int] {
+    var indices: [Int] = []
+    for format in wanted {
+      guard let index = known.firstIndex(of: format), row.entries[index].value != nil else {
+        throw PipelineError(
+          .invalidInput,
+          "The sensitivity of '\(row.operatorDescription.name)' in \(format) was not measured. Measure "
+            + "it with 'plan measure --formats', or leave the format out with --formats.")
+      }
+      indices.append(index)
+    }
+    return indices
+  }
+
+  /// The whole operator in one format.
+  private static func uniformCandidates(
+    _ row: SensitivityTable.Row, _ indices: [Int], _ profile: DeviceProfile?
+  ) throws(PipelineError) -> [Candidate] {
+    let description = row.operatorDescription
+    var candidates: [Candidate] = []
+    for index in indices {
+      let entry = row.entries[index]
+      candidates.append(
+        Candidate(
+          segments: [
+            Plan.Segment(format: entry.format, rows: [0..<description.shape.outputFeatures])
+          ],
+          loss: entry.value ?? 0, standardError: entry.standardError ?? 0,
+          storedBytes: entry.format.storedBytes(description.shape),
+          decodeSeconds: try seconds(profile, entry.format, description, batch: 1),
+          prefillSeconds: try seconds(profile, entry.format, description, batch: prefillTokens)))
+    }
+    return candidates
+  }
+
+  /// The operator's frontier: rows in up to three formats.
+  private static func featureCandidates(
+    _ row: SensitivityTable.Row, _ bands: SensitivityTable.Bands, _ indices: [Int],
+    _ uniform: [Candidate], _ hasTimes: Bool
+  ) throws(PipelineError) -> [Candidate] {
+    let shape = row.operatorDescription.shape
+    let formats = indices.map { row.entries[$0].format }
+    // Rows of a band share its loss.
+    var rowLosses = [[Double]](
+      repeating: [Double](repeating: 0, count: indices.count), count: shape.outputFeatures)
+    for (position, index) in indices.enumerated() {
+      for (place, feature) in bands.rowOrder.enumerated() {
+        let band = place / PackedLayout.tileHeight
+        let size = min(PackedLayout.tileHeight, shape.outputFeatures - band * PackedLayout.tileHeight)
+        rowLosses[feature][position] = bands.losses[index][band] / Double(size)
+      }
+    }
+    let tiles = Double(PackedLayout(formats[0], shape).tileCount)
+    let points: [Frontier.Point]
+    do {
+      points = try Frontier.build(
+        rows: rowLosses, formats: formats, inputFeatures: shape.inputFeatures, pointLimit: 40,
+        segmentLimit: 3
+      ) { format, rowCount in
+        guard hasTimes, let whole = uniform.first(where: { $0.segments[0].format == format }) else {
+          return []
+        }
+        // Kernels work tile by tile, so a segment takes its share of the tiles.
+        let share = Double((rowCount + PackedLayout.tileHeight - 1) / PackedLayout.tileHeight) / tiles
+        return [(whole.decodeSeconds ?? 0) * share, (whole.prefillSeconds ?? 0) * share]
+      }
+    } catch {
+      throw PipelineError(wrapping: error)
+    }
+    let relativeError = uniform.map { $0.loss > 0 ? $0.standardError / $0.loss : 0 }.max() ?? 0
+    return points.map { point in
+      Candidate(
+        segments: point.segments, loss: point.loss, standardError: point.loss * relativeError,
+        storedBytes: point.storedBytes, decodeSeconds: hasTimes ? point.seconds[0] : nil,
+        prefillSeconds: hasTimes ? point.seconds[1] : nil)
+    }
   }
 
   /// Measured seconds, 0 for a table that is only looked up, `nil` without a profile.

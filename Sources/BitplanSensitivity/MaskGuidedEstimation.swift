@@ -1,36 +1,57 @@
 public import BitplanCore
 public import BitplanEngine
 
-/// Mask-guided estimation (OHQ): forward passes only.
+/// Mask-guided estimation (OHQ) with the salience of output features (MixLLM) as its prior.
 ///
 /// In each pass a random mask chooses which operators are quantized and how; a regression over the
-/// passes gives each operator's share of the loss and its standard error, with the operator's own
-/// activation-weighted output error as the prior. Masks are laid out by ``MaskDesign``.
+/// passes gives each operator's share of the loss and its standard error. Masks are laid out by
+/// ``MaskDesign``. The prior says how the loss is spread over formats and rows: from gradients where
+/// they are given, else from the operator's own activation-weighted output error.
 public struct MaskGuidedEstimation {
   /// The method's stable name in artifacts.
-  public static let name = "mask-guided"
+  public enum Method: String, Sendable, CaseIterable {
+    /// Forward passes only.
+    case masks
+    /// Gradients give the prior, masked passes correct it.
+    case salience
+  }
 
   private let model: Model
   private let formats: [WeightFormat]
   private let design: MaskDesign
   private let variants: VariantStore
+  private let salience: SaliencePrior?
   /// Loss of a model on the calibration tokens.
   private let loss: (Model) throws -> Double
 
-  /// - Parameter loss: the metric of a model on the calibration tokens.
+  /// - Parameters:
+  ///   - gradients: squared output gradients, for ``Method/salience``.
+  ///   - loss: the metric of a model on the calibration tokens.
   public init(
     model: Model, formats: [WeightFormat], design: MaskDesign, variants: VariantStore,
+    statistics: [OperatorStatistics], gradients: GradientStatistics?,
     loss: @escaping (Model) throws -> Double
   ) {
     self.model = model
     self.formats = formats
     self.design = design
     self.variants = variants
+    salience = gradients.map {
+      SaliencePrior(model: model, variants: variants, statistics: statistics, gradients: $0)
+    }
     self.loss = loss
   }
 
   /// Steps that ``run(tokens:journal:progress:)`` reports.
   public var stepCount: Int { model.operators.count + design.passCount }
+
+  /// What is known of an operator before any masked pass.
+  private struct Prior {
+    /// One loss a format, in any unit that is the same for all operators.
+    var losses: [Double]
+    var relativeOutputErrors: [Double]
+    var bands: SensitivityTable.Bands?
+  }
 
   /// One row an operator.
   ///
@@ -42,11 +63,10 @@ public struct MaskGuidedEstimation {
     tokens: [Int], journal: PassJournal?, progress: (Int) throws -> Void
   ) throws -> [SensitivityTable.Row] {
     let widths = Array(Set(formats.map(\.bitWidth))).sorted()
-    var priors: [[Double]] = []
+    var priors: [Prior] = []
     for index in model.operators.indices {
       try progress(index)
-      priors.append(
-        formats.map { max(variants.relativeOutputError(index, $0, tokens: tokens), 1e-14) })
+      priors.append(prior(index, tokens))
     }
     var passes: [MaskRegression.Pass] = []
     for index in 0..<design.passCount {
@@ -62,7 +82,7 @@ public struct MaskGuidedEstimation {
       let terms = mask.formatIndices.enumerated().compactMap { position, format in
         format.map {
           (
-            index: position, prior: priors[position][$0],
+            index: position, prior: priors[position].losses[$0],
             width: widths.firstIndex(of: formats[$0].bitWidth) ?? 0
           )
         }
@@ -70,6 +90,45 @@ public struct MaskGuidedEstimation {
       passes.append(MaskRegression.Pass(terms: terms, loss: value))
     }
     return rows(priors, passes, widths)
+  }
+
+  private func prior(_ index: Int, _ tokens: [Int]) -> Prior {
+    let errors = formats.map {
+      max(variants.relativeOutputError(index, $0, tokens: tokens), 1e-14)
+    }
+    guard let salience else { return Prior(losses: errors, relativeOutputErrors: errors) }
+    switch model.operators[index].role {
+    case .embedding:
+      let losses = formats.map { max(salience.lookUpLoss(index, $0, tokens: tokens), 1e-18) }
+      return Prior(losses: losses, relativeOutputErrors: errors)
+    case .head, .tiedEmbedding:
+      // Rows of rare tokens have next to no gradient, yet at two bits their logits err by whole
+      // units, where the loss is no longer quadratic: the head keeps one format.
+      let losses = formats.map { max(salience.rowLosses(index, $0).reduce(0, +), 1e-18) }
+      return Prior(losses: losses, relativeOutputErrors: errors)
+    case .linear:
+      let rowLosses = formats.map { salience.rowLosses(index, $0) }
+      return Prior(
+        losses: rowLosses.map { max($0.reduce(0, +), 1e-18) }, relativeOutputErrors: errors,
+        bands: bands(rowLosses))
+    }
+  }
+
+  /// Ranks rows by their loss at a low width and adds losses up by bands of 16.
+  private func bands(_ rowLosses: [[Double]]) -> SensitivityTable.Bands {
+    let reference = formats.firstIndex { $0.bitWidth == 3 } ?? 0
+    let ranking = rowLosses[reference]
+    let order = ranking.indices.sorted {
+      ranking[$0] != ranking[$1] ? ranking[$0] > ranking[$1] : $0 < $1
+    }
+    let losses = rowLosses.map { losses in
+      stride(from: 0, to: order.count, by: PackedLayout.tileHeight).map { begin in
+        order[begin..<min(begin + PackedLayout.tileHeight, order.count)].reduce(0) {
+          $0 + losses[$1]
+        }
+      }
+    }
+    return SensitivityTable.Bands(rowOrder: order, losses: losses)
   }
 
   private func masked(_ mask: Mask) -> Model {
@@ -82,22 +141,30 @@ public struct MaskGuidedEstimation {
   }
 
   private func rows(
-    _ priors: [[Double]], _ passes: [MaskRegression.Pass], _ widths: [Int]
+    _ priors: [Prior], _ passes: [MaskRegression.Pass], _ widths: [Int]
   ) -> [SensitivityTable.Row] {
     let estimate = MaskRegression.fit(
-      passes, priorShares: [Double](repeating: 1, count: priors.count), priorSpread: 1.5,
+      passes, priorShares: [Double](repeating: 1, count: priors.count),
+      priorSpread: salience == nil ? 1.5 : 0.25, followsData: salience == nil,
       widthCount: widths.count)
     return model.operators.indices.map { index in
+      let factors = formats.map {
+        estimate.shares[index] * estimate.widthFactors[widths.firstIndex(of: $0.bitWidth) ?? 0]
+      }
+      let relativeError = estimate.standardErrors[index] / max(estimate.shares[index], 1e-300)
       let entries = formats.indices.map { position in
-        let width = widths.firstIndex(of: formats[position].bitWidth) ?? 0
-        let unit = priors[index][position] * estimate.widthFactors[width]
+        let value = priors[index].losses[position] * factors[position]
         return SensitivityTable.Entry(
-          format: formats[position], value: estimate.shares[index] * unit,
-          standardError: estimate.standardErrors[index] * unit,
-          relativeOutputError: priors[index][position])
+          format: formats[position], value: value, standardError: value * relativeError,
+          relativeOutputError: priors[index].relativeOutputErrors[position])
+      }
+      let bands = priors[index].bands.map { bands in
+        SensitivityTable.Bands(
+          rowOrder: bands.rowOrder,
+          losses: zip(bands.losses, factors).map { losses, factor in losses.map { $0 * factor } })
       }
       return SensitivityTable.Row(
-        operatorDescription: model.operators[index], entries: entries)
+        operatorDescription: model.operators[index], entries: entries, bands: bands)
     }
   }
 }

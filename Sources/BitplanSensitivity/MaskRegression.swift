@@ -36,8 +36,10 @@ package struct MaskRegression {
   /// - Parameters:
   ///   - priorShares: what each share is believed to be, up to one common factor.
   ///   - priorSpread: relative spread of the shares around that belief.
+  ///   - followsData: whether the belief is so vague that it should give way to the passes.
   package static func fit(
-    _ passes: [Pass], priorShares: [Double], priorSpread: Double, widthCount: Int
+    _ passes: [Pass], priorShares: [Double], priorSpread: Double, followsData: Bool,
+    widthCount: Int
   ) -> Estimate {
     var widths = [Double](repeating: 1, count: widthCount)
     var residual = 0.2
@@ -47,10 +49,11 @@ package struct MaskRegression {
     let common = commonFactor(passes, priorShares, widths)
     let beliefs = priorShares.map { max($0 * common, 1e-30) }
     for round in 0..<8 {
-      // Shares spread over orders of magnitude, so shrinking them by differences would hold back an
-      // operator that truly costs ten times its belief. Each round shrinks towards the round
-      // before: what the passes determine settles where they say, what they do not stays put.
-      let centers = round == 0
+      // A vague prior's shares spread over orders of magnitude, so shrinking them by differences
+      // would hold back an operator that truly costs ten times its belief. There each round shrinks
+      // towards the round before: what the passes determine settles where they say, what they do
+      // not stays put.
+      let centers = round == 0 || !followsData
         ? beliefs : zip(estimate.shares, beliefs).map { max($0, 0.02 * $1) }
       (estimate.shares, estimate.standardErrors) = fitShares(
         passes, centers: centers, spread: priorSpread, widths: widths, residual: residual)

@@ -64,18 +64,35 @@ public final class VariantStore {
       ).reduce(0, +)
       return signal > 0 ? error / signal : 0
     }
+    let error = meanSquaredLookUpError(index, format, tokens: tokens)
+    return error.signal > 0 ? error.byColumn.reduce(0, +) / error.signal : 0
+  }
+
+  /// Mean over `tokens` of the squared error of a looked-up row, column by column, and of the row's
+  /// squared length.
+  func meanSquaredLookUpError(
+    _ index: Int, _ format: WeightFormat, tokens: [Int]
+  ) -> (byColumn: [Double], signal: Double) {
+    let original = model.floatWeights(of: index)
     let columns = original.columns
     let looked = Array(tokens.prefix(2048))
     let rows = FloatMatrix(rows: looked.count, columns: columns)
-    packed.lookUp(looked, into: rows)
-    var (error, signal) = (0.0, 0.0)
-    for (row, token) in looked.enumerated() {
-      for column in 0..<columns {
-        let (w, q) = (Double(original[token, column]), Double(rows[row, column]))
-        error += (q - w) * (q - w)
-        signal += w * w
+    variant(index, format).lookUp(looked, into: rows)
+    var errors = [Double](repeating: 0, count: columns)
+    var signal = 0.0
+    original.withUnsafeBufferPointer { table in
+      rows.withUnsafeBufferPointer { quantized in
+        for (row, token) in looked.enumerated() {
+          for column in 0..<columns {
+            let w = Double(table[token * columns + column])
+            let difference = Double(quantized[row * columns + column]) - w
+            errors[column] += difference * difference
+            signal += w * w
+          }
+        }
       }
     }
-    return signal > 0 ? error / signal : 0
+    let count = Double(max(1, looked.count))
+    return (errors.map { $0 / count }, signal / count)
   }
 }

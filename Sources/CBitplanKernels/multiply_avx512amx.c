@@ -19,48 +19,38 @@
 #define DECODE_TOKENS 8
 /// Tokens of a block: the rows of a tile.
 #define BLOCK_TOKENS 16
-/// Tiles of output features, and blocks of tokens, that are multiplied together.
+/// Tiles of output features that meet every block of tokens while it is in L1.
 #define PANEL_TILES 2
-#define PANEL_BLOCKS 2
-/// Input features after which the blocks of tokens change, so that a panel's part stays in L1:
-/// 2 tiles · 16 · 1,024 = 32 KiB.
-#define DEPTH_RUN 1024
+/// Input features of a run: what is expanded at once stays in L1 with a block of tokens,
+/// (2 + 1) tiles · 16 · 512 bytes = 24 KiB.
+#define RUN_DEPTH 512
+/// Blocks of tokens that share an expansion: the codes of a run, 32 · 16 · 512 bytes = 256 KiB,
+/// stay in L2.
+#define CHUNK_BLOCKS 32
+/// Results so far that stay in L2.
+#define SUMS_BYTES (512 << 10)
 
 static bp_activation_order activation_order(int64_t tokens, int32_t group_size) {
   if (tokens <= DECODE_TOKENS) return (bp_activation_order){(int32_t)tokens, 4};
   return (bp_activation_order){BLOCK_TOKENS, group_size < 64 ? group_size : 64};
 }
 
-/// Where a panel's expanded codes, scales and zero points, the results so far and the integer sums
-/// of two consecutive groups lie in scratch memory.
+/// Where things lie in scratch memory: the integer sums of two consecutive groups; the codes,
+/// scales and zero points of a run of a panel; the results so far, `[tile][block][token][16]`.
 typedef struct {
-  uint8_t *codes;
-  float *scales;
-  int32_t *zeros;
-  float *sums;
-  int32_t *products;
-  size_t bytes;
+  int32_t products[2 * 256];
+  uint8_t codes[PANEL_TILES][RUN_DEPTH * BP_TILE_HEIGHT];
+  float scales[PANEL_TILES][RUN_DEPTH / 32 * BP_TILE_HEIGHT];
+  int32_t zeros[PANEL_TILES][RUN_DEPTH / 32 * BP_TILE_HEIGHT];
+  float sums[SUMS_BYTES / 4];
 } workspace;
 
-BP_INLINE workspace divide(void *scratch, const bp_matrix *w, int64_t blocks) {
-  uint8_t *start = scratch;
-  const size_t codes = w->bit_width == 8 ? 0 : (size_t)(w->groups * w->group_size) * 16;
-  const size_t scales = (size_t)w->groups * 64;
-  const size_t sums = (size_t)(blocks + 1) * BLOCK_TOKENS * PANEL_TILES * 64;
-  const size_t products = 2 * PANEL_TILES * PANEL_BLOCKS * 1024;
-  workspace s;
-  s.products = (int32_t *)start;
-  s.sums = (float *)(start + products);
-  s.scales = (float *)(start + products + sums);
-  s.zeros = (int32_t *)(start + products + sums + PANEL_TILES * scales);
-  s.codes = start + products + sums + 2 * PANEL_TILES * scales;
-  s.bytes = products + sums + PANEL_TILES * (2 * scales + codes);
-  return s;
-}
+_Static_assert(
+    SUMS_BYTES >= PANEL_TILES * CHUNK_BLOCKS * 1024, "the results of a panel fit into memory");
 
 static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
-  if (tokens <= DECODE_TOKENS) return 0;
-  return divide(NULL, w, (tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS).bytes;
+  (void)w;
+  return tokens <= DECODE_TOKENS ? 0 : sizeof(workspace);
 }
 
 /// Sets the shapes of the tiles: 0–3 integer sums, 4–5 activations, 6–7 weights.
@@ -81,11 +71,13 @@ BP_INLINE void configure(int32_t group_size) {
   _tile_loadconfig(&shapes);
 }
 
-/// Codes minus zero points of one tile as signed bytes, `[group][unit][row][4]`.
+/// Codes minus zero points of the groups `[begin, end)` of one tile as signed bytes,
+/// `[group][unit][row][4]`.
 BP_INLINE void expand_codes(
-    const int32_t bits, const bp_matrix *w, int64_t tile, uint8_t *out) {
+    const int32_t bits, const bp_matrix *w, int64_t tile, int64_t begin, int64_t end,
+    uint8_t *out) {
   const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
-  for (int64_t group = 0; group < w->groups; group++) {
+  for (int64_t group = begin; group < end; group++) {
     // A zero point in all four bytes of its row.
     __m512i zero = w->zero_points
         ? bp512_zero_points(bits, bp_zero_points_at(w, tile, group))
@@ -107,126 +99,133 @@ BP_INLINE void expand_codes(
   }
 }
 
-static void expand_tile(
-    const bp_matrix *w, int64_t tile, uint8_t *codes, float *scales, int32_t *zeros) {
-  switch (w->bit_width) {
-    case 2: expand_codes(2, w, tile, codes); break;
-    case 3: expand_codes(3, w, tile, codes); break;
-    case 4: expand_codes(4, w, tile, codes); break;
-    case 5: expand_codes(5, w, tile, codes); break;
-    case 6: expand_codes(6, w, tile, codes); break;
-    default:
-      for (int64_t group = 0; group < w->groups; group++) {
-        _mm512_store_si512(
-            zeros + group * 16,
-            w->zero_points ? bp512_zero_points(8, bp_zero_points_at(w, tile, group))
-                           : _mm512_set1_epi32(128));
-      }
-  }
-  for (int64_t group = 0; group < w->groups; group++) {
-    _mm512_store_ps(scales + group * 16, bp512_scales(bp_scales_at(w, tile, group)));
+/// 8-bit codes stay unsigned, since u − 128 … u − 0 has no common signed byte; zero points go
+/// beside them.
+BP_INLINE void expand_bytes(
+    const bp_matrix *w, int64_t tile, int64_t begin, int64_t end, uint8_t *out, int32_t *zeros) {
+  memcpy(
+      out, bp_codes_at(w, tile, begin), (size_t)((end - begin) * w->group_size * BP_TILE_HEIGHT));
+  for (int64_t group = begin; group < end; group++, zeros += BP_TILE_HEIGHT) {
+    _mm512_store_si512(
+        zeros, w->zero_points ? bp512_zero_points(8, bp_zero_points_at(w, tile, group))
+                              : _mm512_set1_epi32(128));
   }
 }
 
-/// What one call of the innermost kernel works on.
+static void expand_run(
+    const bp_matrix *w, int64_t tile, int64_t begin, int64_t end, uint8_t *codes, float *scales,
+    int32_t *zeros) {
+  switch (w->bit_width) {
+    case 2: expand_codes(2, w, tile, begin, end, codes); break;
+    case 3: expand_codes(3, w, tile, begin, end, codes); break;
+    case 4: expand_codes(4, w, tile, begin, end, codes); break;
+    case 5: expand_codes(5, w, tile, begin, end, codes); break;
+    case 6: expand_codes(6, w, tile, begin, end, codes); break;
+    default: expand_bytes(w, tile, begin, end, codes, zeros); break;
+  }
+  for (int64_t group = begin; group < end; group++, scales += BP_TILE_HEIGHT) {
+    _mm512_store_ps(scales, bp512_scales(bp_scales_at(w, tile, group)));
+  }
+}
+
+/// Asks for the codes that the next panel will expand.
+BP_INLINE void prefetch_run(
+    const bp_matrix *w, int64_t tile, int64_t tile_end, int64_t begin, int64_t end) {
+  for (int64_t r = 0; r < PANEL_TILES && tile + r < tile_end; r++) {
+    const uint8_t *codes = bp_codes_at(w, tile + r, begin);
+    for (int64_t i = 0; i < (end - begin) * bp_code_bytes(w); i += 64) {
+      _mm_prefetch((const char *)(codes + i), _MM_HINT_T1);
+    }
+  }
+}
+
+/// What one call of the innermost kernel works on: one tile of output features, one block of
+/// tokens.
 typedef struct {
-  const int8_t *activations[PANEL_BLOCKS];
-  const float *activation_scales[PANEL_BLOCKS];
-  const int32_t *negated_sums[PANEL_BLOCKS];
-  const uint8_t *codes[PANEL_TILES];
-  const float *scales[PANEL_TILES];
-  const int32_t *zeros[PANEL_TILES];
-  /// `[tile][token][16]` of every block.
-  float *sums[PANEL_BLOCKS];
+  const int8_t *activations;
+  const float *activation_scales;
+  const int32_t *negated_sums;
+  const uint8_t *codes;
+  const float *scales;
+  const int32_t *zeros;
+  /// `[token][16]`: the results so far.
+  float *sums;
   int32_t *products;
 } operands;
 
-/// Integer sums of one group: blocks × tiles products of 16 × 16, to `products`.
+/// Starts the integer sums of one group, in tile `parity`.
 BP_INLINE void multiply_group(
-    const int has_zeros, const int blocks, const int tiles, const int steps, const int depth,
-    const operands *o, int64_t group, int32_t *products) {
-  const int64_t a = group * steps * BLOCK_TOKENS * depth, b = group * steps * 16 * depth;
-  _tile_zero(0);
-  if (tiles > 1) _tile_zero(1);
-  if (blocks > 1) _tile_zero(2);
-  if (blocks > 1 && tiles > 1) _tile_zero(3);
-  BP_UNROLL for (int step = 0; step < steps; step++) {
-    const int64_t at = a + step * BLOCK_TOKENS * depth, bt = b + step * 16 * depth;
-    _tile_loadd(6, o->codes[0] + bt, 64);
-    _tile_loadd(4, o->activations[0] + at, depth);
-    if (tiles > 1) _tile_loadd(7, o->codes[1] + bt, 64);
-    if (blocks > 1) _tile_loadd(5, o->activations[1] + at, depth);
-    if (has_zeros) {
-      _tile_dpbsud(0, 4, 6);
-      if (tiles > 1) _tile_dpbsud(1, 4, 7);
-      if (blocks > 1) _tile_dpbsud(2, 5, 6);
-      if (blocks > 1 && tiles > 1) _tile_dpbsud(3, 5, 7);
-    } else {
-      _tile_dpbssd(0, 4, 6);
-      if (tiles > 1) _tile_dpbssd(1, 4, 7);
-      if (blocks > 1) _tile_dpbssd(2, 5, 6);
-      if (blocks > 1 && tiles > 1) _tile_dpbssd(3, 5, 7);
+    const int has_zeros, const int parity, const int steps, const int depth, const operands *o,
+    int64_t group) {
+  const int8_t *a = o->activations + group * steps * BLOCK_TOKENS * depth;
+  const uint8_t *codes = o->codes + group * steps * 16 * depth;
+  if (parity == 0) {
+    _tile_zero(0);
+    BP_UNROLL for (int step = 0; step < steps; step++) {
+      _tile_loadd(4, a + step * BLOCK_TOKENS * depth, depth);
+      _tile_loadd(6, codes + step * 16 * depth, 64);
+      if (has_zeros) _tile_dpbsud(0, 4, 6);
+      else _tile_dpbssd(0, 4, 6);
+    }
+  } else {
+    _tile_zero(1);
+    BP_UNROLL for (int step = 0; step < steps; step++) {
+      _tile_loadd(5, a + step * BLOCK_TOKENS * depth, depth);
+      _tile_loadd(7, codes + step * 16 * depth, 64);
+      if (has_zeros) _tile_dpbsud(1, 5, 7);
+      else _tile_dpbssd(1, 5, 7);
     }
   }
-  _tile_stored(0, products, 64);
-  if (tiles > 1) _tile_stored(1, products + 256, 64);
-  if (blocks > 1) _tile_stored(2, products + 512, 64);
-  if (blocks > 1 && tiles > 1) _tile_stored(3, products + 768, 64);
 }
 
 /// Adds the integer sums of one group to the results.
 BP_INLINE void accumulate_group(
-    const int has_zeros, const int blocks, const int tiles, const operands *o, int64_t group,
-    const int32_t *products) {
-  BP_UNROLL for (int r = 0; r < tiles; r++) {
-    const __m512 scale = _mm512_load_ps(o->scales[r] + group * 16);
-    const __m512i zero =
-        has_zeros ? _mm512_load_si512(o->zeros[r] + group * 16) : _mm512_setzero_si512();
-    BP_UNROLL for (int b = 0; b < blocks; b++) {
-      float *sums = o->sums[b] + r * 256;
-      const int32_t *source = products + (2 * b + r) * 256;
-      const float *activation_scales = o->activation_scales[b] + group * BLOCK_TOKENS;
-      const int32_t *negated_sums = o->negated_sums[b] + group * BLOCK_TOKENS;
-      BP_UNROLL for (int t = 0; t < BLOCK_TOKENS; t++) {
-        __m512i sum = _mm512_load_si512(source + 16 * t);
-        if (has_zeros) {
-          sum = _mm512_dpwssd_epi32(sum, zero, _mm512_set1_epi32(negated_sums[t]));
-        }
-        const __m512 product_scale =
-            _mm512_mul_ps(scale, _mm512_set1_ps(activation_scales[t]));
-        _mm512_store_ps(
-            sums + 16 * t,
-            _mm512_fmadd_ps(
-                _mm512_cvtepi32_ps(sum), product_scale, _mm512_load_ps(sums + 16 * t)));
-      }
-    }
+    const int has_zeros, const operands *o, int64_t group, const int32_t *products,
+    __m512 sums[BLOCK_TOKENS]) {
+  const __m512 scale = _mm512_load_ps(o->scales + group * 16);
+  const __m512i zero =
+      has_zeros ? _mm512_load_si512(o->zeros + group * 16) : _mm512_setzero_si512();
+  const float *activation_scales = o->activation_scales + group * BLOCK_TOKENS;
+  const int32_t *negated_sums = o->negated_sums + group * BLOCK_TOKENS;
+  BP_UNROLL for (int t = 0; t < BLOCK_TOKENS; t++) {
+    __m512i sum = _mm512_load_si512(products + 16 * t);
+    if (has_zeros) sum = _mm512_dpwssd_epi32(sum, zero, _mm512_set1_epi32(negated_sums[t]));
+    const __m512 product_scale = _mm512_mul_ps(scale, _mm512_set1_ps(activation_scales[t]));
+    sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), product_scale, sums[t]);
   }
 }
 
-/// The groups `[begin, end)`: while the matrix unit works on one, the vector units add the last.
+/// All groups of a run. While the matrix unit works on one group, the sums of the one before
+/// are stored and those of the one before that are added by the vector units.
 BP_INLINE void multiply_run(
-    const int has_zeros, const int blocks, const int tiles, const int steps, const int depth,
-    const operands *o, int64_t begin, int64_t end) {
-  multiply_group(has_zeros, blocks, tiles, steps, depth, o, begin, o->products);
-  for (int64_t group = begin + 1; group < end; group++) {
-    const int64_t now = (group - begin) % 2 * 1024, last = 1024 - now;
-    multiply_group(has_zeros, blocks, tiles, steps, depth, o, group, o->products + now);
-    accumulate_group(has_zeros, blocks, tiles, o, group - 1, o->products + last);
+    const int has_zeros, const int steps, const int depth, const operands *o, int64_t end) {
+  __m512 sums[BLOCK_TOKENS];
+  BP_UNROLL for (int t = 0; t < BLOCK_TOKENS; t++) sums[t] = _mm512_load_ps(o->sums + 16 * t);
+  int32_t *even = o->products, *odd = o->products + 256;
+  int64_t group = 0;
+  multiply_group(has_zeros, 0, steps, depth, o, group);
+  for (; group + 2 < end; group += 2) {
+    multiply_group(has_zeros, 1, steps, depth, o, group + 1);
+    _tile_stored(0, even, 64);
+    if (group > 0) accumulate_group(has_zeros, o, group - 1, odd, sums);
+    multiply_group(has_zeros, 0, steps, depth, o, group + 2);
+    _tile_stored(1, odd, 64);
+    accumulate_group(has_zeros, o, group, even, sums);
   }
-  accumulate_group(
-      has_zeros, blocks, tiles, o, end - 1, o->products + (end - 1 - begin) % 2 * 1024);
+  if (group > 0) accumulate_group(has_zeros, o, group - 1, odd, sums);
+  _tile_stored(0, even, 64);
+  if (group + 1 < end) {
+    multiply_group(has_zeros, 1, steps, depth, o, group + 1);
+    _tile_stored(1, odd, 64);
+  }
+  accumulate_group(has_zeros, o, group, even, sums);
+  if (group + 1 < end) accumulate_group(has_zeros, o, group + 1, odd, sums);
+  BP_UNROLL for (int t = 0; t < BLOCK_TOKENS; t++) _mm512_store_ps(o->sums + 16 * t, sums[t]);
 }
 
 #define RUN(name, has_zeros, steps, depth)                                                     \
-  static __attribute__((noinline)) void name(                                                  \
-      int64_t blocks, int64_t tiles, const operands *o, int64_t begin, int64_t end) {          \
-    if (blocks > 1) {                                                                          \
-      if (tiles > 1) multiply_run(has_zeros, 2, 2, steps, depth, o, begin, end);               \
-      else multiply_run(has_zeros, 2, 1, steps, depth, o, begin, end);                         \
-    } else {                                                                                   \
-      if (tiles > 1) multiply_run(has_zeros, 1, 2, steps, depth, o, begin, end);               \
-      else multiply_run(has_zeros, 1, 1, steps, depth, o, begin, end);                         \
-    }                                                                                          \
+  static __attribute__((noinline)) void name(const operands *o, int64_t groups) {              \
+    multiply_run(has_zeros, steps, depth, o, groups);                                          \
   }
 
 RUN(run_signed_32, 0, 1, 32)
@@ -236,6 +235,59 @@ RUN(run_zeros_32, 1, 1, 32)
 RUN(run_zeros_64, 1, 1, 64)
 RUN(run_zeros_128, 1, 2, 64)
 
+typedef void (*run_function)(const operands *, int64_t groups);
+
+static run_function run_for(const bp_matrix *w) {
+  const int has_zeros = w->bit_width == 8;
+  switch (w->group_size) {
+    case 32: return has_zeros ? run_zeros_32 : run_signed_32;
+    case 64: return has_zeros ? run_zeros_64 : run_signed_64;
+    default: return has_zeros ? run_zeros_128 : run_signed_128;
+  }
+}
+
+/// Some tiles of output features times the blocks `[block, block_end)`, all in scratch memory.
+static void multiply_chunk(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end, workspace *s) {
+  const run_function run = run_for(w);
+  const int64_t blocks = block_end - block_begin;
+  const int64_t run_groups = RUN_DEPTH / w->group_size;
+  memset(s->sums, 0, (size_t)((tile_end - tile_begin) * blocks) * 1024);
+  for (int64_t begin = 0; begin < w->groups; begin += run_groups) {
+    const int64_t end = BP_MIN(w->groups, begin + run_groups);
+    for (int64_t tile = tile_begin; tile < tile_end; tile += PANEL_TILES) {
+      const int64_t tiles = BP_MIN(PANEL_TILES, tile_end - tile);
+      for (int64_t r = 0; r < tiles; r++) {
+        expand_run(w, tile + r, begin, end, s->codes[r], s->scales[r], s->zeros[r]);
+      }
+      prefetch_run(w, tile + PANEL_TILES, tile_end, begin, end);
+      for (int64_t block = block_begin; block < block_end; block++) {
+        const int64_t first = (block * x->groups + begin) * BLOCK_TOKENS;
+        for (int64_t r = 0; r < tiles; r++) {
+          const int64_t result = (tile + r - tile_begin) * blocks + block - block_begin;
+          const operands o = {
+              x->codes + first * x->group_size, x->scales + first, x->negated_sums + first,
+              s->codes[r], s->scales[r], s->zeros[r], s->sums + result * 256, s->products,
+          };
+          run(&o, end - begin);
+        }
+      }
+    }
+  }
+  for (int64_t block = block_begin; block < block_end; block++) {
+    const int64_t tokens = BP_MIN(BLOCK_TOKENS, x->tokens - block * BLOCK_TOKENS);
+    for (int64_t t = 0; t < tokens; t++) {
+      for (int64_t tile = tile_begin; tile < tile_end; tile++) {
+        const int64_t result = (tile - tile_begin) * blocks + block - block_begin;
+        bp512_store(
+            y, block * BLOCK_TOKENS + t, tile, w->rows,
+            _mm512_load_ps(s->sums + result * 256 + t * 16));
+      }
+    }
+  }
+}
+
 static void multiply(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch) {
@@ -244,53 +296,13 @@ static void multiply(
         w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
     return;
   }
-  if (block_begin >= block_end) return;
-  void (*const run)(int64_t, int64_t, const operands *, int64_t, int64_t) = w->bit_width == 8
-      ? w->group_size == 32 ? run_zeros_32 : w->group_size == 64 ? run_zeros_64 : run_zeros_128
-      : w->group_size == 32 ? run_signed_32 : w->group_size == 64 ? run_signed_64 : run_signed_128;
-  const int64_t all_blocks = (x->tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
-  const workspace s = divide(scratch, w, all_blocks);
-  const int64_t code_bytes = w->groups * w->group_size * 16;
-  const int64_t run_groups = BP_MIN(w->groups, DEPTH_RUN / w->group_size);
   configure(w->group_size);
-  for (int64_t tile = tile_begin; tile < tile_end; tile += PANEL_TILES) {
-    const int64_t tiles = BP_MIN(PANEL_TILES, tile_end - tile);
-    operands o;
-    o.products = s.products;
-    for (int64_t r = 0; r < tiles; r++) {
-      float *scales = s.scales + r * w->groups * 16;
-      int32_t *zeros = s.zeros + r * w->groups * 16;
-      uint8_t *codes = s.codes + r * code_bytes;
-      expand_tile(w, tile + r, codes, scales, zeros);
-      o.codes[r] = w->bit_width == 8 ? bp_codes_at(w, tile + r, 0) : codes;
-      o.scales[r] = scales;
-      o.zeros[r] = zeros;
-    }
-    const int64_t block_floats = PANEL_TILES * 256;
-    memset(s.sums, 0, (size_t)((block_end - block_begin) * block_floats) * 4);
-    for (int64_t begin = 0; begin < w->groups; begin += run_groups) {
-      const int64_t end = BP_MIN(w->groups, begin + run_groups);
-      for (int64_t block = block_begin; block < block_end; block += PANEL_BLOCKS) {
-        const int64_t blocks = BP_MIN(PANEL_BLOCKS, block_end - block);
-        for (int64_t b = 0; b < blocks; b++) {
-          o.activations[b] = bp_activation_block(x, block + b);
-          o.activation_scales[b] = x->scales + (block + b) * x->groups * BLOCK_TOKENS;
-          o.negated_sums[b] = x->negated_sums + (block + b) * x->groups * BLOCK_TOKENS;
-          o.sums[b] = s.sums + (block + b - block_begin) * block_floats;
-        }
-        run(blocks, tiles, &o, begin, end);
-      }
-    }
-    for (int64_t block = block_begin; block < block_end; block++) {
-      const float *sums = s.sums + (block - block_begin) * block_floats;
-      const int64_t tokens = BP_MIN(BLOCK_TOKENS, x->tokens - block * BLOCK_TOKENS);
-      for (int64_t t = 0; t < tokens; t++) {
-        for (int64_t r = 0; r < tiles; r++) {
-          bp512_store(
-              y, block * BLOCK_TOKENS + t, tile + r, w->rows,
-              _mm512_load_ps(sums + r * 256 + t * 16));
-        }
-      }
+  for (int64_t block = block_begin; block < block_end; block += CHUNK_BLOCKS) {
+    const int64_t last_block = BP_MIN(block_end, block + CHUNK_BLOCKS);
+    const int64_t step = SUMS_BYTES / 1024 / (last_block - block) / PANEL_TILES * PANEL_TILES;
+    for (int64_t tile = tile_begin; tile < tile_end; tile += step) {
+      multiply_chunk(
+          w, x, y, tile, BP_MIN(tile_end, tile + step), block, last_block, scratch);
     }
   }
   _tile_release();

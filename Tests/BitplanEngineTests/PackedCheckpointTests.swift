@@ -252,14 +252,14 @@ struct PackedCheckpointTests {
       parts.insert(parts.remove(at: index), at: 0)
     },
     Hostile(
-      testDescription: "row map with a row twice", mentions: "not a permutation",
-      change: edit(rows) { $0.bytes[2] = 0 }),
+      testDescription: "row map with rows in another segment", mentions: "other segments",
+      change: edit(rows) { $0.bytes[0] ^= 0x10 }),
     Hostile(
-      testDescription: "row map out of range", mentions: "not a permutation",
-      change: edit(rows) { $0.bytes[1] = 0xFF }),
+      testDescription: "row map with something after the last row", mentions: "other segments",
+      change: edit(rows) { $0.bytes[63] = 1 }),
     Hostile(
-      testDescription: "another permutation", mentions: "another permutation",
-      change: edit(rows) { $0.bytes.swapAt(0, 2) }),
+      testDescription: "row map turned over", mentions: "other segments",
+      change: edit(rows) { $0.bytes[1] = ~$0.bytes[1] }),
     Hostile(
       testDescription: "short row map", mentions: "map of 20 rows",
       change: edit(rows) { part in

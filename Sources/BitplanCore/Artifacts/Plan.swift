@@ -164,14 +164,22 @@ public struct Plan: Hashable, Sendable, Codable {
           outputFeatures: segment.rowCount, inputFeatures: inputFeatures)
         return sum + segment.format.storedBytes(shape)
       }
-      return packed + (segments.count > 1 ? Self.rowMapBytes(outputFeatures: outputFeatures) : 0)
+      return packed + (segments.count > 1
+        ? Self.rowMapBytes(outputFeatures: outputFeatures, segmentCount: segments.count) : 0)
     }
 
-    /// Stored size of the map from packed row to output feature of an operator with several
-    /// segments: 2 bytes a row (4 from 65,536 rows), padded to 64 bytes.
-    public static func rowMapBytes(outputFeatures: Int) -> Int {
-      let bytes = outputFeatures * (outputFeatures <= 65_536 ? 2 : 4)
+    /// Stored size of the row map of an operator with several segments, padded to 64 bytes.
+    ///
+    /// Rows of a segment keep their order, so it is enough to know the segment of every output
+    /// feature: ``rowMapBits(segmentCount:)`` bits a row.
+    public static func rowMapBytes(outputFeatures: Int, segmentCount: Int) -> Int {
+      let bytes = (outputFeatures * rowMapBits(segmentCount: segmentCount) + 7) / 8
       return (bytes + PackedLayout.alignment - 1) / PackedLayout.alignment * PackedLayout.alignment
+    }
+
+    /// Bits that tell the segments of an operator apart: 1, 2, 4, 8 or 16.
+    public static func rowMapBits(segmentCount: Int) -> Int {
+      [1, 2, 4, 8].first { segmentCount <= 1 << $0 } ?? 16
     }
   }
 

@@ -46,6 +46,22 @@ extension SensitivityTable {
         }
       }
     }
+    for (index, row) in rows.enumerated() {
+      guard let bands = row.bands else { continue }
+      let path = "rows[\(index)].bands"
+      let rowCount = row.operatorDescription.shape.outputFeatures
+      guard bands.rowOrder.count == rowCount, Set(bands.rowOrder) == Set(0..<rowCount) else {
+        throw check.fail("\(path).rowOrder", "does not name each of the \(rowCount) rows once")
+      }
+      guard bands.losses.count == options.formats.count,
+        bands.losses.allSatisfy({ $0.count == Bands.count(rows: rowCount) })
+      else {
+        throw check.fail("\(path).losses", "does not have one loss for every format and band")
+      }
+      for losses in bands.losses {
+        for loss in losses { try check.amount(loss, "\(path).losses") }
+      }
+    }
     try check.unique(rows.map(\.operatorDescription.name), "rows") { "the operator '\($0)'" }
     let weightCount = try check.total(rows.map(\.operatorDescription.shape.weightCount), "rows")
     try check.model(model, weightCount: weightCount)

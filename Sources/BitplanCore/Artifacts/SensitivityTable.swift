@@ -78,17 +78,46 @@ public struct SensitivityTable: Hashable, Sendable, Codable {
     }
   }
 
+  /// The losses of one operator's rows, in bands of a tile's height.
+  ///
+  /// Rows are ranked by salience, so that a band holds rows that matter about equally; a plan may
+  /// give every band a format of its own.
+  public struct Bands: Hashable, Sendable, Codable {
+    /// Every output feature once, the most salient first. Band `b` holds places
+    /// `16·b ..< 16·(b + 1)`, the last band what is left.
+    public let rowOrder: [Int]
+    /// Predicted loss of every band when it alone takes a format, `[formats][bands]`, in the order
+    /// of ``Options/formats``; a format's losses add up to its entry's value.
+    public let losses: [[Double]]
+
+    /// Makes bands.
+    public init(rowOrder: [Int], losses: [[Double]]) {
+      self.rowOrder = rowOrder
+      self.losses = losses
+    }
+
+    /// Bands of so many rows.
+    public static func count(rows: Int) -> Int {
+      (rows + PackedLayout.tileHeight - 1) / PackedLayout.tileHeight
+    }
+  }
+
   /// All formats of one operator.
   public struct Row: Hashable, Sendable, Codable {
     /// The operator.
     public let operatorDescription: OperatorDescription
     /// One entry a format, in the order of ``Options/formats``.
     public let entries: [Entry]
+    /// The operator's rows, where they may take different formats.
+    public let bands: Bands?
 
     /// Makes a row.
-    public init(operatorDescription: OperatorDescription, entries: [Entry]) {
+    public init(
+      operatorDescription: OperatorDescription, entries: [Entry], bands: Bands? = nil
+    ) {
       self.operatorDescription = operatorDescription
       self.entries = entries
+      self.bands = bands
     }
   }
 

@@ -8,8 +8,8 @@ import Foundation
 /// Tensors:
 /// - `<operator>.weight.segment<i>`, U8 `[storedBytes]`: segment `i` as `PackedLayout` says;
 /// - `<operator>.weight.rows`, U8 `[Plan.Assignment.rowMapBytes]`, only for operators with several
-///   segments: the output feature of every packed row, segment after segment, as little-endian
-///   16-bit integers (32-bit above 65,536 output features), zeros after the last;
+///   segments: the segment of every output feature, 1, 2, 4, 8 or 16 bits each, zeros after the
+///   last; rows keep their order inside a segment;
 /// - every vector (norms, biases, position tables) under its own name, F32.
 ///
 /// Metadata: `bitplan.schemaVersion`, `bitplan.plan` (the plan's JSON) and `bitplan.config` (the
@@ -93,19 +93,20 @@ public enum PackedCheckpoint {
     try SafetensorsWriter.write(path: path, metadata: metadata, entries: entries)
   }
 
-  /// The output feature of every packed row, as it is stored.
+  /// The segment of every output feature, as it is stored: `rowMapBits` bits each, the first
+  /// feature in the lowest bits of the first byte.
   static func rowMap(_ assignment: Plan.Assignment) -> [UInt8] {
-    let width = assignment.outputFeatures <= 65_536 ? 2 : 4
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(
-      Plan.Assignment.rowMapBytes(outputFeatures: assignment.outputFeatures))
-    for segment in assignment.segments {
+    let bits = Plan.Assignment.rowMapBits(segmentCount: assignment.segments.count)
+    let total = Plan.Assignment.rowMapBytes(
+      outputFeatures: assignment.outputFeatures, segmentCount: assignment.segments.count)
+    var bytes = [UInt8](repeating: 0, count: total)
+    for (index, segment) in assignment.segments.enumerated() {
       for row in segment.rows.joined() {
-        for byte in 0..<width { bytes.append(UInt8(truncatingIfNeeded: row >> (8 * byte))) }
+        let place = row * bits
+        bytes[place / 8] |= UInt8(truncatingIfNeeded: index << (place % 8))
+        if bits == 16 { bytes[place / 8 + 1] |= UInt8(truncatingIfNeeded: index >> 8) }
       }
     }
-    let total = Plan.Assignment.rowMapBytes(outputFeatures: assignment.outputFeatures)
-    bytes.append(contentsOf: repeatElement(0, count: total - bytes.count))
     return bytes
   }
 

@@ -145,36 +145,20 @@ extension PackedCheckpoint {
     }
   }
 
-  /// The stored row map must be a permutation, and the one that the plan says.
+  /// The stored row map must be the one that the plan says.
   private static func checkRowMap(
     _ assignment: Plan.Assignment, _ bytes: ByteSlice
   ) throws(EngineError) {
     let name = rowMapName(assignment.name)
-    let count = assignment.outputFeatures
-    let expectedBytes = Plan.Assignment.rowMapBytes(outputFeatures: count)
-    guard bytes.count == expectedBytes else {
+    let expected = rowMap(assignment)
+    guard bytes.count == expected.count else {
       throw EngineError(
-        "'\(name)' has \(bytes.count) bytes, but a map of \(count) rows takes \(expectedBytes). "
-          + "Pack the model again.")
+        "'\(name)' has \(bytes.count) bytes, but a map of \(assignment.outputFeatures) rows to "
+          + "\(assignment.segments.count) segments takes \(expected.count). Pack the model again.")
     }
-    let width = count <= 65_536 ? 2 : 4
-    let stored = bytes.withUnsafeBytes { raw in
-      (0..<count).map { row in
-        (0..<width).reduce(0) { $0 | Int(raw[row * width + $1]) << (8 * $1) }
-      }
-    }
-    var isTaken = [Bool](repeating: false, count: count)
-    for row in stored {
-      guard row < count, !isTaken[row] else {
-        throw EngineError(
-          "'\(name)' is not a permutation: it names row \(row) "
-            + (row < count ? "twice" : "of \(count)") + ". Pack the model again.")
-      }
-      isTaken[row] = true
-    }
-    guard stored.elementsEqual(assignment.segments.lazy.flatMap { $0.rows.joined() }) else {
+    guard bytes.withUnsafeBytes({ $0.elementsEqual(expected) }) else {
       throw EngineError(
-        "'\(name)' is another permutation than the plan's segments. Pack the model again.")
+        "'\(name)' puts rows into other segments than the plan does. Pack the model again.")
     }
   }
 }

@@ -22,6 +22,8 @@ public struct PlanRequest: Sendable {
   public var calibration: String?
   /// Candidate formats; all by default.
   public var formats: [WeightFormat]?
+  /// Whether rows of one operator may take different formats.
+  public var granularity = Granularity.feature
   /// Where the plan goes.
   public var output: String?
   /// Longest time to search for.
@@ -86,6 +88,7 @@ extension Workbench {
       sensitivity: sensitivity.table, sensitivitySHA256: sensitivity.sha256, profile: profile,
       architectureSHA256: source.model.architectureSHA256, budgets: request.budgets)
     inputs.formats = request.formats
+    inputs.granularity = request.granularity
     inputs.timeLimitSeconds = request.timeLimitSeconds
     progress.begin("solve", total: 1)
     let outcome = try PlanSearch.run(inputs)

@@ -14,6 +14,8 @@ public struct MeasureRequest: Sendable {
   public var formats: [WeightFormat]?
   /// Seed of every random choice.
   public var seed: UInt64 = 1
+  /// Name of the estimation method: `salience` or `masks`.
+  public var method = "salience"
   /// Where the sensitivity goes; `MODEL.sensitivity.json` in the current folder by default.
   public var output: String?
   /// Measure although a fitting file exists.
@@ -36,7 +38,7 @@ public struct StoredSensitivity: Sendable {
 /// `plan measure`: what every (operator, format) costs in accuracy.
 extension Workbench {
   /// Tokens of one calibration window, and how many windows there are.
-  static let calibrationWindow = 256
+  static let calibrationWindow = 512
   static let calibrationCount = 8
 
   /// Measures `source`, or reuses a file that fits.
@@ -52,11 +54,19 @@ extension Workbench {
     let model = source.model
     let windows = try calibrationWindows(source, request.calibration)
     let formats = request.formats ?? WeightFormat.all
+    guard let method = MaskGuidedEstimation.Method(rawValue: request.method) else {
+      throw PipelineError(
+        .invalidInput,
+        "There is no method '\(request.method)'. Choose one of: "
+          + MaskGuidedEstimation.Method.allCases.map(\.rawValue).joined(separator: ", ") + ".")
+    }
+    // Gradients already tell operators apart; masked passes only correct them.
     let design = MaskDesign(
       operatorCount: model.operators.count, formats: formats, seed: request.seed,
-      maskSize: max(1, model.operators.count / 14), partitionCount: 8, denseCount: 16)
+      maskSize: max(1, model.operators.count / 14), partitionCount: method == .salience ? 3 : 8,
+      denseCount: 16)
     let options = SensitivityTable.Options(
-      method: MaskGuidedEstimation.name, seed: request.seed, passCount: design.passCount,
+      method: method.rawValue, seed: request.seed, passCount: design.passCount,
       formats: formats, quantizer: RoundToNearest.name)
     let file = request.output.map { URL(filePath: $0) }
       ?? OutputNames.beside(source.checkpoint, "sensitivity.json")
@@ -120,10 +130,12 @@ extension Workbench {
     if !journal.losses.isEmpty {
       progress.note("measure: going on after \(journal.losses.count) finished passes")
     }
+    let gradients = options.method == MaskGuidedEstimation.Method.salience.rawValue
+      ? try gradientStatistics(model, windows, seed: options.seed) : nil
     let estimation = MaskGuidedEstimation(
       model: model, formats: options.formats, design: design,
       variants: VariantStore(model: model, statistics: statistics, pool: context.pool),
-      loss: meter.loss)
+      statistics: statistics, gradients: gradients, loss: meter.loss)
     progress.begin("measure", total: estimation.stepCount)
     let rows = try estimation.run(tokens: windows.tokens, journal: journal) { done in
       try cancellation.check()
@@ -135,6 +147,20 @@ extension Workbench {
     return SensitivityTable(
       model: model.identity, metric: meter.metric, calibration: windows.calibration,
       options: options, activationCost: max(0, activationCost), rows: rows)
+  }
+
+  private func gradientStatistics(
+    _ model: Model, _ windows: TokenWindows, seed: UInt64
+  ) throws -> GradientStatistics {
+    progress.begin("gradients", total: windows.windows.count)
+    let gradients = try GradientStatistics.gather(
+      model: model, windows: windows.windows, seed: seed, context: context
+    ) { done in
+      try cancellation.check()
+      progress.advance(done, of: windows.windows.count)
+    }
+    progress.end("\(windows.windows.count) backward passes")
+    return gradients
   }
 
   /// Reads and checks a sensitivity file.

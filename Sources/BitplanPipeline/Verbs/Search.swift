@@ -19,6 +19,8 @@ public struct PlanSearch: Sendable {
     public var budgets: [Budget]
     /// Candidate formats; all that were measured by default.
     public var formats: [WeightFormat]?
+    /// Whether rows of one operator may take different formats.
+    public var granularity = Granularity.feature
     /// Seconds after which the best plan so far is taken, with its gap.
     public var timeLimitSeconds: Double = 10
     /// Points of the front of loss against size, for the report; 0 for none.
@@ -54,7 +56,7 @@ public struct PlanSearch: Sendable {
     }
     let problem = try PlanProblem(
       sensitivity: inputs.sensitivity, profile: inputs.profile?.profile, formats: inputs.formats,
-      architectureSHA256: inputs.architectureSHA256)
+      architectureSHA256: inputs.architectureSHA256, granularity: inputs.granularity)
     var options = SearchOptions()
     options.timeLimitSeconds = inputs.timeLimitSeconds
     let clock = ContinuousClock()
@@ -114,10 +116,7 @@ public struct PlanSearch: Sendable {
       description, choice in
       Plan.Assignment(
         name: description.name, shape: description.shape,
-        segments: [
-          Plan.Segment(
-            format: choice.0[choice.1].format, rows: [0..<description.shape.outputFeatures])
-        ])
+        segments: choice.0[choice.1].segments)
     }
     return Plan(
       model: inputs.sensitivity.model,

@@ -8,8 +8,9 @@ struct MeasureCommand: ParsableCommand {
     commandName: "measure",
     abstract: "Measure what every (operator, format) costs in accuracy.",
     discussion: """
-      Forward passes only: random masks choose which operators are quantized in a pass, and a \
-      regression gives each operator's share. Stopped or killed, it goes on where it was.
+      Gradients on the calibration text say how much an error at every output feature matters; \
+      forward passes in which random masks choose what is quantized correct them by regression. \
+      Stopped or killed, it goes on where it was.
       """)
 
   @Argument(help: "A safetensors file, an index file, or the folder that holds either.")
@@ -19,6 +20,9 @@ struct MeasureCommand: ParsableCommand {
   var calibration: String?
 
   @Option(help: FormatList.help) var formats: FormatList?
+
+  @Option(help: ArgumentHelp("'salience': gradients, corrected by masked passes; 'masks': forward passes only.", valueName: "name"))
+  var method = "salience"
 
   @Option(help: ArgumentHelp("Seed of every random choice.", valueName: "n"))
   var seed: UInt64 = 1
@@ -37,6 +41,7 @@ struct MeasureCommand: ParsableCommand {
       request.calibration = calibration
       request.formats = formats?.formats
       request.seed = seed
+      request.method = method
       request.output = out
       request.remeasure = remeasure
       let stored = try common.workbench().measure(try ModelSource(path: model), request)

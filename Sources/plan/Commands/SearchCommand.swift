@@ -1,6 +1,6 @@
-import ArgumentParser
+public import ArgumentParser
 import BitplanCore
-import BitplanPipeline
+public import BitplanPipeline
 import Foundation
 
 /// `plan [search]`: budgets in, a plan out.
@@ -45,6 +45,9 @@ struct SearchCommand: ParsableCommand {
 
   @Option(help: FormatList.help) var formats: FormatList?
 
+  @Option(help: ArgumentHelp("'feature': rows of one operator may take different formats; 'layer': one format each.", valueName: "name"))
+  var granularity = Granularity.feature
+
   @Option(help: ArgumentHelp("Where the plan goes (default: MODEL.plan.json in this folder).", valueName: "file"))
   var out: String?
 
@@ -72,6 +75,7 @@ struct SearchCommand: ParsableCommand {
       request.calibration = calibration
       request.formats = formats?.formats
       request.output = out
+      request.granularity = granularity
       request.timeLimitSeconds = timeLimit
       let outcome = try common.workbench().makePlan(request)
       if common.json {
@@ -82,6 +86,8 @@ struct SearchCommand: ParsableCommand {
     }
   }
 }
+
+extension Granularity: ExpressibleByArgument {}
 
 extension Budget {
   /// Parses a command-line budget with the parser's own error.

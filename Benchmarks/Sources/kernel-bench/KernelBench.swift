@@ -1,0 +1,199 @@
+import BitplanCore
+import BitplanKernels
+import Foundation
+
+/// Times every format on two shapes of an 8B model against the ceilings measured in the same run.
+///
+///     kernel-bench [--threads 1,2] [--instruction-sets avx512vnni,avx512amx] [--formats …]
+///                  [--shapes 4096x4096,…] [--tokens 1,8,512] [--repeats N] [--out results.json]
+@main
+struct KernelBench {
+  var threads = [1, ThreadPool.availableProcessorCount]
+  var instructionSets = InstructionSet.supported.suffix(2).map { $0 }
+  var formats = WeightFormat.all.filter {
+    $0.groupSize == 128 || $0.identifier.hasPrefix("int4") || $0.coding == .float16
+  }
+  var shapes = [
+    MatrixShape(outputFeatures: 4096, inputFeatures: 4096),
+    MatrixShape(outputFeatures: 14336, inputFeatures: 4096),
+  ]
+  var tokens = [1, 8, 512]
+  var repeats = 5
+  var out: String?
+  /// Weights that decode rotates through: more than the last-level cache of any current server.
+  let memory = AlignedBytes(count: 768 << 20)
+
+  static func main() throws {
+    var bench = KernelBench()
+    try bench.parse(Array(CommandLine.arguments.dropFirst()))
+    try bench.run()
+  }
+
+  struct UsageError: Error, CustomStringConvertible {
+    var description: String
+  }
+
+  mutating func parse(_ arguments: [String]) throws {
+    var rest = arguments[...]
+    func list<T>(_ text: String, _ convert: (String) -> T?) throws -> [T] {
+      try text.split(separator: ",").map {
+        guard let value = convert(String($0)) else {
+          throw UsageError(description: "'\($0)' is not understood; see Benchmarks/README.md.")
+        }
+        return value
+      }
+    }
+    while let option = rest.popFirst() {
+      guard let value = rest.popFirst() else {
+        throw UsageError(description: "'\(option)' needs a value.")
+      }
+      switch option {
+      case "--threads": threads = try list(value) { Int($0) }
+      case "--instruction-sets":
+        instructionSets = try list(value) { InstructionSet(rawValue: $0) }
+      case "--formats": formats = try list(value) { WeightFormat(identifier: $0) }
+      case "--tokens": tokens = try list(value) { Int($0) }
+      case "--repeats": repeats = try list(value) { Int($0) }[0]
+      case "--out": out = value
+      case "--shapes":
+        shapes = try list(value) { text in
+          let sizes = text.split(separator: "x").compactMap { Int($0) }
+          guard sizes.count == 2 else { return nil }
+          return MatrixShape(outputFeatures: sizes[0], inputFeatures: sizes[1])
+        }
+      default: throw UsageError(description: "'\(option)' is not an option.")
+      }
+    }
+  }
+
+  func run() throws {
+    // Random codes; as binary16, every pair of bytes is a finite number below 2.
+    memory.withUnsafeMutableBytes { bytes in
+      var generator = SeededGenerator(state: 1)
+      for index in 0..<bytes.count / 8 {
+        bytes.storeBytes(
+          of: generator.next() & 0x3BFF_3BFF_3BFF_3BFF, toByteOffset: 8 * index, as: UInt64.self)
+      }
+    }
+    var records: [Record] = []
+    for count in Set(threads).sorted() {
+      let pool = ThreadPool(threadCount: count)
+      var roofline = Roofline()
+      for _ in 0..<3 { roofline.measure(memory, pool) }
+      var rows: [(String, Record)] = []
+      for set in instructionSets {
+        guard let kernels = KernelSet(set) else {
+          throw UsageError(description: "This machine cannot run \(set.rawValue).")
+        }
+        let context = KernelContext(kernels: kernels, pool: pool)
+        for shape in shapes {
+          for format in formats {
+            for batch in tokens where batch > 8 || set == instructionSets.first {
+              rows += measure(format, shape, batch, context)
+              roofline.measure(memory, pool)
+            }
+          }
+        }
+      }
+      print(
+        "\n\(count) thread(s): read \(text(roofline.readBytesPerSecond / 1e9)) GB/s, "
+          + "vpdpbusd \(text(roofline.vnniPerSecond / 1e9)) GMAC/s, "
+          + "AMX \(text(roofline.amxPerSecond / 1e9)) GMAC/s, "
+          + "float \(text(roofline.floatPerSecond / 1e9)) GMAC/s")
+      print(
+        "| kernels | shape | format | tokens | best ms | median ms | GB/s | GMAC/s | of bound |")
+      print("|---|---|---|---|---|---|---|---|---|")
+      records += ceilings(roofline, threads: count)
+      for (line, record) in rows {
+        let finished = compare(record, roofline)
+        print(line + " \(Int((100 * (finished.reference["share"] ?? 0)).rounded())) % |")
+        records.append(finished)
+      }
+    }
+    if let out { try records.write(to: out) }
+  }
+
+  /// Times one multiplication, activation quantization included.
+  func measure(
+    _ format: WeightFormat, _ shape: MatrixShape, _ batch: Int, _ context: KernelContext
+  ) -> [(String, Record)] {
+    let layout = PackedLayout(format, shape)
+    let copies = max(1, memory.count / layout.storedBytes)
+    let x = Activations(capacity: batch, inputFeatures: shape.inputFeatures)
+    var generator = SeededGenerator(state: 2)
+    x.values.withUnsafeMutableBufferPointer { values in
+      for index in values.indices { values[index] = Float.random(in: -1...1, using: &generator) }
+    }
+    let y = FloatMatrix(rows: batch, columns: shape.outputFeatures)
+    var samples = Samples()
+    var copy = 0
+    // A decode round touches every copy once, so that each comes from memory again.
+    for _ in 0..<(batch > 8 ? repeats : max(repeats, copies)) {
+      let start = copy % copies * layout.storedBytes
+      copy += 1
+      guard
+        let matrix = try? PackedMatrix(
+          layout,
+          bytes: ByteSlice(region: memory, range: start..<start + layout.storedBytes))
+      else { continue }
+      let weights = PackedOperator(matrix)
+      x.didChange(tokenCount: batch)
+      samples.time { context.multiply(weights, x, into: y) }
+    }
+    let operations = Double(shape.weightCount) * Double(batch)
+    let conditions = [
+      "format": format.identifier, "shape": "\(shape)", "tokens": "\(batch)",
+      "threads": "\(context.pool.threadCount)",
+      "instructionSet": context.kernels.instructionSet.rawValue,
+      "kernelBuild": KernelSet.build, "repeats": "\(samples.seconds.count)",
+      "weights": "cold: \(copies) copies in \(memory.count >> 20) MiB, one after the other",
+    ]
+    let bytes = Double(layout.storedBytes)
+    let line =
+      "| \(context.kernels.instructionSet.rawValue) | \(shape) | \(format) | \(batch) "
+      + "| \(text(samples.best * 1e3)) | \(text(samples.median * 1e3)) "
+      + "| \(text(bytes / samples.best / 1e9)) | \(text(operations / samples.best / 1e9)) |"
+    return [
+      (
+        line,
+        Record(
+          metric: "multiplySeconds", value: samples.best, unit: "s", conditions: conditions,
+          reference: [
+            "medianSeconds": samples.median, "bytesPerSecond": bytes / samples.best,
+            "multiplyAddsPerSecond": operations / samples.best,
+          ])
+      )
+    ]
+  }
+
+  /// Adds the share of the bound: bandwidth for up to 8 tokens, the vpdpbusd peak (float peak for
+  /// `f16`) for more.
+  func compare(_ record: Record, _ roofline: Roofline) -> Record {
+    var record = record
+    if (Int(record.conditions["tokens"] ?? "") ?? 0) <= 8 {
+      record.reference["bound"] = roofline.readBytesPerSecond
+      record.reference["share"] =
+        (record.reference["bytesPerSecond"] ?? 0) / roofline.readBytesPerSecond
+    } else {
+      let isFloat = record.conditions["format"] == "f16"
+      let bound = isFloat ? roofline.floatPerSecond : roofline.vnniPerSecond
+      record.reference["bound"] = bound
+      record.reference["share"] = (record.reference["multiplyAddsPerSecond"] ?? 0) / bound
+    }
+    return record
+  }
+
+  func ceilings(_ roofline: Roofline, threads: Int) -> [Record] {
+    let conditions = ["threads": "\(threads)", "memory": "\(memory.count >> 20) MiB"]
+    return [
+      ("readBytesPerSecond", roofline.readBytesPerSecond, "B/s"),
+      ("vnniMultiplyAddsPerSecond", roofline.vnniPerSecond, "1/s"),
+      ("amxMultiplyAddsPerSecond", roofline.amxPerSecond, "1/s"),
+      ("floatMultiplyAddsPerSecond", roofline.floatPerSecond, "1/s"),
+    ].map { Record(metric: $0.0, value: $0.1, unit: $0.2, conditions: conditions, reference: [:]) }
+  }
+
+  func text(_ value: Double) -> String {
+    String(format: value < 10 ? "%.3f" : value < 100 ? "%.1f" : "%.0f", value)
+  }
+}
