@@ -4,7 +4,7 @@ public import BitplanKernels
 /// Buffers and KV cache of one sequence.
 ///
 /// A session is used by one thread at a time; the work inside is split over the context's pool.
-/// After `init`, decoding allocates nothing.
+/// Buffers are allocated once: by `init`, and for all logits of a prompt when its length changes.
 public final class Session {
   /// The model that runs. Assigning another model of the same architecture forgets the sequence
   /// and keeps the buffers, so that many variants of a model can be tried cheaply.

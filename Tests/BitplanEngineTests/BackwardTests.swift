@@ -225,6 +225,20 @@ struct BackwardTests {
     #expect(try gradients(model.replacingAll(with: operators)) == gradients(dequantized))
   }
 
+  @Test("any number of threads gives the same gradients", arguments: [1, 3])
+  func threadsAgree(_ threads: Int) throws {
+    let model = try Tiny.llama(biases: true, vocabulary: 301)
+    let tokens = Tiny.tokens(200, vocabulary: 301)
+    func gradients(_ threads: Int) throws -> [[Float]] {
+      let result = ParameterGradients(model)
+      let pass = BackwardPass(model, context: try Tiny.context(threads: threads), capacity: 200)
+      try pass.run(
+        tokens, labels: .sampled(seed: 4), vectors: result.observe, observer: result.observe)
+      return result.weights.map(\.values) + result.vectors.sorted { $0.key < $1.key }.map(\.value)
+    }
+    #expect(try gradients(threads) == gradients(2))
+  }
+
   @Test("wrong calls are refused")
   func refusesWrongCalls() throws {
     let context = try Tiny.context()

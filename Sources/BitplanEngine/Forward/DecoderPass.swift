@@ -3,8 +3,8 @@ import BitplanKernels
 /// Forward pass of a ``Decoder``: buffers, KV cache, and one layer's arithmetic.
 ///
 /// The same code runs float, simulated and packed weights: they differ inside ``MatrixProducts``.
-/// Nothing is allocated after `init`. After ``runLayer(_:count:position:)`` every intermediate
-/// result of the layer is still in its buffer, which the backward pass relies on.
+/// Its own buffers are allocated once, in `init`. After ``runLayer(_:count:position:)`` every
+/// intermediate result of the layer is still in its buffer, which the backward pass relies on.
 final class DecoderPass: ForwardPass {
   /// Tokens that go through a layer together: enough to reuse every weight, few enough to keep
   /// the activations in the second-level cache.
