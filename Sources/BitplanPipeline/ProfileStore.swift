@@ -12,6 +12,13 @@ public enum ProfileStore {
     public let file: URL
     /// SHA-256 of the file.
     public let sha256: String
+
+    /// Names a profile by its file and hash.
+    public init(profile: DeviceProfile, file: URL, sha256: String) {
+      self.profile = profile
+      self.file = file
+      self.sha256 = sha256
+    }
   }
 
   /// Reads and checks a profile.

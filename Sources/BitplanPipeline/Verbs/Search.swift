@@ -88,7 +88,8 @@ public struct PlanSearch: Sendable {
   private static func infeasibleMessage(
     _ budget: Budget, _ problem: PlanProblem, _ smallestUse: Double
   ) -> String {
-    let smallest = problem.budgetValue(smallestUse, budget.kind)
+    // A billionth more than the sum, so that rounding in another order cannot undo the advice.
+    let smallest = problem.budgetValue(smallestUse, budget.kind) * (1 + 1e-9)
     let advice: String
     switch budget.kind {
     case .bitsPerWeight: advice = String(format: "%.3fbits", (smallest * 1e3).rounded(.up) / 1e3)
