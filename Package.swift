@@ -16,7 +16,8 @@ let package = Package(
   ],
   targets: [
     // Level 0: C and system libraries.
-    .target(name: "CBitplanKernels", cSettings: [.define("NDEBUG", .when(configuration: .release))]),
+    .target(
+      name: "CBitplanKernels", cSettings: [.define("NDEBUG", .when(configuration: .release))]),
     .systemLibrary(name: "CGLPK", providers: [.apt(["libglpk-dev"]), .brew(["glpk"])]),
     .systemLibrary(
       name: "CBLAS", providers: [.apt(["libopenblas-dev", "liblapacke-dev"]), .brew(["openblas"])]),
@@ -68,7 +69,8 @@ let package = Package(
       name: "BitplanCheckpointTests",
       dependencies: ["BitplanCore", "BitplanCheckpoint", "BitplanTestSupport"]),
     .testTarget(
-      name: "BitplanSearchTests", dependencies: ["BitplanCore", "BitplanSearch", "BitplanTestSupport"]),
+      name: "BitplanSearchTests",
+      dependencies: ["BitplanCore", "BitplanSearch", "BitplanTestSupport"]),
     .testTarget(
       name: "BitplanSolverTests",
       dependencies: ["BitplanCore", "BitplanSearch", "BitplanSolver", "BitplanTestSupport"]),
@@ -97,7 +99,8 @@ let package = Package(
         "BitplanEngine", "BitplanQuantizers", "BitplanDevices", "BitplanSensitivity",
         "BitplanPipeline", "BitplanTestSupport",
       ]),
-    .testTarget(name: "PlanCommandTests", dependencies: ["plan", "BitplanCore", "BitplanTestSupport"]),
+    .testTarget(
+      name: "PlanCommandTests", dependencies: ["plan", "BitplanCore", "BitplanTestSupport"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

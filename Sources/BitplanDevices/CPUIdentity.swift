@@ -11,14 +11,19 @@ public enum CPUIdentity {
     #if os(Linux)
       let text = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
       let fields = firstProcessor(text)
-      let name = fields["model name"] ?? fields["CPU part"].map { "Arm part \($0)" } ?? "unknown CPU"
+      let name =
+        fields["model name"] ?? fields["CPU part"].map { "Arm part \($0)" } ?? "unknown CPU"
       let numbers = ["cpu family", "model", "stepping"].compactMap { fields[$0] }
       return numbers.count == 3 ? "\(name) (\(numbers.joined(separator: "-")))" : name
     #else
       var size = 0
-      guard sysctlbyname("machdep.cpu.brand_string", nil, &size, nil, 0) == 0 else { return "unknown CPU" }
+      guard sysctlbyname("machdep.cpu.brand_string", nil, &size, nil, 0) == 0 else {
+        return "unknown CPU"
+      }
       var bytes = [UInt8](repeating: 0, count: size)
-      guard sysctlbyname("machdep.cpu.brand_string", &bytes, &size, nil, 0) == 0 else { return "unknown CPU" }
+      guard sysctlbyname("machdep.cpu.brand_string", &bytes, &size, nil, 0) == 0 else {
+        return "unknown CPU"
+      }
       return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
     #endif
   }()

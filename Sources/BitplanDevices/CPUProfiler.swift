@@ -66,7 +66,9 @@ public struct CPUProfiler {
     var samples = [[Double]](repeating: [], count: sorted.count)
     var probes: [Double] = []
     let probe = TimedOperator(arena.copies(sorted[0].format, sorted[0].shape), batch: 1, context)
-    let timed = sorted.map { TimedOperator(arena.copies($0.format, $0.shape), batch: $0.batch, context) }
+    let timed = sorted.map {
+      TimedOperator(arena.copies($0.format, $0.shape), batch: $0.batch, context)
+    }
     let loops = timed.map { $0.loops(for: options.sampleSeconds) }
     let probeLoops = probe.loops(for: options.sampleSeconds)
 
@@ -95,7 +97,8 @@ public struct CPUProfiler {
     let order = probes.indices.sorted { probes[$0] < probes[$1] }
     let typical = TimingStatistics(probes).median
     let steady = order.filter { probes[$0] <= typical * (1 + options.driftTolerance) }
-    return Array(steady.count * 3 >= probes.count ? steady[...] : order.prefix((probes.count + 2) / 3))
+    return Array(
+      steady.count * 3 >= probes.count ? steady[...] : order.prefix((probes.count + 2) / 3))
   }
 
   private static func precedes(_ a: Case, _ b: Case) -> Bool {

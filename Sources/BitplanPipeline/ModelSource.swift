@@ -37,7 +37,8 @@ public struct ModelSource: Sendable {
     guard FileManager.default.fileExists(atPath: path) else {
       throw PipelineError(
         .missingInput,
-        "There is no tokenizer.json in '\(folder.path)'. Put the model's tokenizer beside its weights.")
+        "There is no tokenizer.json in '\(folder.path)'. Put the model's tokenizer beside its weights."
+      )
     }
     do { return try Tokenizers.load(path: path) } catch { throw PipelineError(wrapping: error) }
   }
@@ -67,7 +68,10 @@ public struct TextSource: Sendable {
 
   /// The file given, or `defaultName` beside the model.
   init(path: String?, defaultName: String, folder: URL, option: String) throws(PipelineError) {
-    if let path { try self.init(path: path); return }
+    if let path {
+      try self.init(path: path)
+      return
+    }
     let beside = folder.appending(path: defaultName).path
     guard FileManager.default.fileExists(atPath: beside) else {
       throw PipelineError(

@@ -54,7 +54,8 @@ public struct PipelineError: Error, Hashable, Sendable, CustomStringConvertible 
   public init(wrapping error: any Error) {
     switch error {
     case let error as PipelineError: self = error
-    case is CancellationError: self.init(.interrupted, "Stopped. Nothing half-written was left behind.")
+    case is CancellationError:
+      self.init(.interrupted, "Stopped. Nothing half-written was left behind.")
     case let error as CheckpointError: self.init(.invalidInput, error.description)
     case let error as EngineError: self.init(.invalidInput, error.description)
     case let error as SearchError: self.init(wrapping: error)

@@ -52,7 +52,8 @@ public struct PlanDifference: Codable, Hashable, Sendable {
     self.changes = changes
     unchangedCount = unchanged
     storedBytes = second.predicted.storedBytes - first.predicted.storedBytes
-    loss = Self.difference(first, second, \.klDivergenceNatsPerToken)
+    loss =
+      Self.difference(first, second, \.klDivergenceNatsPerToken)
       ?? Self.difference(first, second, \.cosineDistance)
     decodeSecondsPerToken = Self.difference(first, second, \.decodeSecondsPerToken)
   }
@@ -75,14 +76,16 @@ public struct PlanDifference: Codable, Hashable, Sendable {
     var lines = changes.map { change in
       let old = change.before.isEmpty ? "–" : change.before.joined(separator: "+")
       let new = change.after.isEmpty ? "–" : change.after.joined(separator: "+")
-      return "\(change.name): \(old) → \(new) (\(change.storedBytes >= 0 ? "+" : "")\(change.storedBytes) bytes)"
+      return
+        "\(change.name): \(old) → \(new) (\(change.storedBytes >= 0 ? "+" : "")\(change.storedBytes) bytes)"
     }
     lines.append("\(changes.count) operators differ, \(unchangedCount) are the same.")
-    lines.append("Stored bytes \(storedBytes >= 0 ? "+" : "")\(storedBytes)"
-      + (loss.map { ", predicted loss \($0 >= 0 ? "+" : "")\(Figures.significant($0))" } ?? "")
-      + (decodeSecondsPerToken.map {
-        ", decode \($0 >= 0 ? "+" : "")\(Figures.milliseconds($0)) per token"
-      } ?? "") + ".")
+    lines.append(
+      "Stored bytes \(storedBytes >= 0 ? "+" : "")\(storedBytes)"
+        + (loss.map { ", predicted loss \($0 >= 0 ? "+" : "")\(Figures.significant($0))" } ?? "")
+        + (decodeSecondsPerToken.map {
+          ", decode \($0 >= 0 ? "+" : "")\(Figures.milliseconds($0)) per token"
+        } ?? "") + ".")
     return lines.joined(separator: "\n")
   }
 }

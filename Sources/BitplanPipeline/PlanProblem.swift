@@ -113,7 +113,8 @@ struct PlanProblem {
     for (position, index) in indices.enumerated() {
       for (place, feature) in bands.rowOrder.enumerated() {
         let band = place / PackedLayout.tileHeight
-        let size = min(PackedLayout.tileHeight, shape.outputFeatures - band * PackedLayout.tileHeight)
+        let size = min(
+          PackedLayout.tileHeight, shape.outputFeatures - band * PackedLayout.tileHeight)
         rowLosses[feature][position] = bands.losses[index][band] / Double(size)
       }
     }
@@ -128,7 +129,8 @@ struct PlanProblem {
           return []
         }
         // Kernels work tile by tile, so a segment takes its share of the tiles.
-        let share = Double((rowCount + PackedLayout.tileHeight - 1) / PackedLayout.tileHeight) / tiles
+        let share =
+          Double((rowCount + PackedLayout.tileHeight - 1) / PackedLayout.tileHeight) / tiles
         return [(whole.decodeSeconds ?? 0) * share, (whole.prefillSeconds ?? 0) * share]
       }
     } catch {
@@ -145,7 +147,8 @@ struct PlanProblem {
 
   /// Measured seconds, 0 for a table that is only looked up, `nil` without a profile.
   private static func seconds(
-    _ profile: DeviceProfile?, _ format: WeightFormat, _ description: OperatorDescription, batch: Int
+    _ profile: DeviceProfile?, _ format: WeightFormat, _ description: OperatorDescription,
+    batch: Int
   ) throws(PipelineError) -> Double? {
     guard let profile else { return nil }
     guard let seconds = profile.seconds(format, description, batch: batch) else {

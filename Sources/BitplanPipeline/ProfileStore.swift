@@ -24,7 +24,8 @@ public enum ProfileStore {
   /// Reads and checks a profile.
   public static func read(_ file: URL) throws(PipelineError) -> Stored {
     guard FileManager.default.fileExists(atPath: file.path) else {
-      throw PipelineError(.missingInput, "There is no profile '\(file.path)'. Make one with 'plan profile'.")
+      throw PipelineError(
+        .missingInput, "There is no profile '\(file.path)'. Make one with 'plan profile'.")
     }
     do {
       let profile = try ArtifactFile.read(

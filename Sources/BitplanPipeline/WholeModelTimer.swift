@@ -17,7 +17,8 @@ struct WholeModelTimer {
     let tokens = PlanProblem.prefillTokens
     guard model.maximumTokens >= tokens else { return [:] }
     var generator = SeededGenerator(state: 3)
-    let prompt = (0..<tokens).map { _ in Int.random(in: 0..<model.vocabularySize, using: &generator) }
+    let prompt = (0..<tokens).map { _ in Int.random(in: 0..<model.vocabularySize, using: &generator)
+    }
     switch model.objective {
     case .sentenceEmbedding:
       let session = Session(model, context: context, capacity: tokens)

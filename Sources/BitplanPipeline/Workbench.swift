@@ -43,7 +43,9 @@ public struct Workbench: Sendable {
   public var profilesFolder: URL { home.appending(path: "Profiles") }
 
   /// `$BITPLAN_HOME`, else the user's data folder as the XDG rules or macOS say.
-  static func defaultHome(environment: [String: String] = ProcessInfo.processInfo.environment) -> URL {
+  static func defaultHome(environment: [String: String] = ProcessInfo.processInfo.environment)
+    -> URL
+  {
     if let home = environment["BITPLAN_HOME"], !home.isEmpty { return URL(filePath: home) }
     #if os(macOS)
       return URL.applicationSupportDirectory.appending(path: "Bitplan")

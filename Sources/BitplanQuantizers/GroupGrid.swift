@@ -39,7 +39,9 @@ public struct GroupGrid: Sendable {
       low = min(low, weight)
       high = max(high, weight)
     }
-    guard low < 0 || high > 0 else { return GroupGrid(scale: 0, zeroPoint: middle(format), format: format) }
+    guard low < 0 || high > 0 else {
+      return GroupGrid(scale: 0, zeroPoint: middle(format), format: format)
+    }
     var best = minMax(low: low, high: high, format: format)
     var bestError = best.error(weights, importance)
     for ratio in RoundToNearest.ratios.dropFirst() {
@@ -83,7 +85,9 @@ public struct GroupGrid: Sendable {
   }
 
   /// `Σ importance · (w − ŵ)²`.
-  func error(_ weights: UnsafeBufferPointer<Float>, _ importance: UnsafeBufferPointer<Float>) -> Float {
+  func error(_ weights: UnsafeBufferPointer<Float>, _ importance: UnsafeBufferPointer<Float>)
+    -> Float
+  {
     let inverse = 1 / scale
     var lanes = SIMD8<Float>(repeating: 0)
     let vectorEnd = weights.count / 8 * 8

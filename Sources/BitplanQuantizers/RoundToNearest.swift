@@ -93,7 +93,9 @@ public struct RoundToNearest: Sendable {
         for column in 0..<columns {
           let half = Float16(source[sourceRow * columns + column])
           // A weight beyond binary16's range keeps its sign at the largest finite value.
-          let finite = half.isFinite ? half : (half < 0 ? -Float16.greatestFiniteMagnitude : .greatestFiniteMagnitude)
+          let finite =
+            half.isFinite
+            ? half : (half < 0 ? -Float16.greatestFiniteMagnitude : .greatestFiniteMagnitude)
           values[row * columns + column] = finite.bitPattern
         }
       }
@@ -123,7 +125,8 @@ public struct RoundToNearest: Sendable {
         let begin = group * format.groupSize
         let count = min(format.groupSize, columns - begin)
         let weights = UnsafeBufferPointer(
-          rebasing: input.weights[sourceRow * columns + begin..<sourceRow * columns + begin + count])
+          rebasing: input.weights[sourceRow * columns + begin..<sourceRow * columns + begin + count]
+        )
         let h = UnsafeBufferPointer(rebasing: importance[begin..<begin + count])
         let grid = GroupGrid.best(weights, importance: h, format: format)
         let codes = UnsafeMutableBufferPointer(

@@ -31,7 +31,9 @@ public struct GradientStatistics: Sendable {
           ? description.shape.outputFeatures : description.shape.inputFeatures)
     }
     func observe(_ gradient: OperatorGradient) {
-      if case .lookUp = gradient.use, model.operators[gradient.operatorIndex].isMultiplied { return }
+      if case .lookUp = gradient.use, model.operators[gradient.operatorIndex].isMultiplied {
+        return
+      }
       let columns = sums[gradient.operatorIndex].count
       gradient.outputGradient.withUnsafeBufferPointer { g in
         sums[gradient.operatorIndex].withUnsafeMutableBufferPointer { sums in

@@ -53,7 +53,8 @@ package struct MaskRegression {
       // would hold back an operator that truly costs ten times its belief. There each round shrinks
       // towards the round before: what the passes determine settles where they say, what they do
       // not stays put.
-      let centers = round == 0 || !followsData
+      let centers =
+        round == 0 || !followsData
         ? beliefs : zip(estimate.shares, beliefs).map { max($0, 0.02 * $1) }
       (estimate.shares, estimate.standardErrors) = fitShares(
         passes, centers: centers, spread: priorSpread, widths: widths, residual: residual)

@@ -46,7 +46,8 @@ final class StatisticsCollector {
       for token in 0..<tokenCount where (seen[index] + token) % stride == 0 {
         guard samples[index].count < Self.sampleCount * columns else { break }
         samples[index].append(
-          contentsOf: UnsafeBufferPointer(rebasing: values[token * columns..<(token + 1) * columns]))
+          contentsOf: UnsafeBufferPointer(rebasing: values[token * columns..<(token + 1) * columns])
+        )
       }
     }
     seen[index] += tokenCount
@@ -58,7 +59,8 @@ final class StatisticsCollector {
     return model.operators.indices.map { index in
       let source = model.inputSource(of: index)
       let columns = model.operators[index].shape.inputFeatures
-      let matrix = shared[source]
+      let matrix =
+        shared[source]
         ?? FloatMatrix(
           rows: samples[source].count / columns, columns: columns, values: samples[source])
       shared[source] = matrix

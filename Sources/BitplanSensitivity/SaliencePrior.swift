@@ -18,7 +18,8 @@ struct SaliencePrior {
   /// Predicted loss of every output feature of a product in `format`.
   func rowLosses(_ index: Int, _ format: WeightFormat) -> [Double] {
     let errors = OutputError.meanSquared(
-      original: model.floatWeights(of: index), quantized: variants.variant(index, format).dequantized(),
+      original: model.floatWeights(of: index),
+      quantized: variants.variant(index, format).dequantized(),
       samples: statistics[index].samples)
     return zip(gradients.meanSquares[index], errors).map { 0.5 * gradients.tokensPerUnit * $0 * $1 }
   }

@@ -38,7 +38,8 @@ public struct TokenWindows: Hashable, Sendable {
     let available = ids.count / length
     guard available > 0 else {
       throw TooShort(
-        description: "'\(name)' has \(ids.count) tokens; one window takes \(length). Use a longer text.")
+        description:
+          "'\(name)' has \(ids.count) tokens; one window takes \(length). Use a longer text.")
     }
     let taken = min(count, available)
     let windows = (0..<taken).map { index in
@@ -57,12 +58,14 @@ public struct TokenWindows: Hashable, Sendable {
     }
     guard !lines.isEmpty else {
       throw TooShort(
-        description: "'\(name)' has no line with at least 20 letters. Use a text with whole sentences.")
+        description:
+          "'\(name)' has no line with at least 20 letters. Use a text with whole sentences.")
     }
     let taken = min(count, lines.count)
     let windows = (0..<taken).map { index in
       truncated(
-        tokenizer.encode(String(lines[index * lines.count / taken]), addSpecialTokens: true), length)
+        tokenizer.encode(String(lines[index * lines.count / taken]), addSpecialTokens: true), length
+      )
     }
     return TokenWindows(name: name, windows: windows)
   }

@@ -32,7 +32,8 @@ struct CommonOptions: ParsableArguments {
   func workbench() throws -> Workbench {
     try Workbench(
       instructionSet: instructionSet, threadCount: threads,
-      progress: quiet ? SilentProgress() : TerminalProgress(), cancellation: Interrupts.cancellation)
+      progress: quiet ? SilentProgress() : TerminalProgress(), cancellation: Interrupts.cancellation
+    )
   }
 }
 

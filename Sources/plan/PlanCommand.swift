@@ -5,7 +5,8 @@ import ArgumentParser
 struct PlanCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "plan",
-    abstract: "Choose the bit width of every part of a neural network, for your CPU and your budget.",
+    abstract:
+      "Choose the bit width of every part of a neural network, for your CPU and your budget.",
     discussion: """
       plan --budget 4.2bits model.safetensors
 

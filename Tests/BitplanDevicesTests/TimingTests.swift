@@ -24,7 +24,8 @@ struct TimingTests {
 
   @Test("the first processor's fields are read, and odd text does no harm")
   func processorFields() {
-    let text = "\nprocessor\t: 0\nmodel name\t: A : B\ncpu family : 6\n\nprocessor : 1\nmodel name : C\n"
+    let text =
+      "\nprocessor\t: 0\nmodel name\t: A : B\ncpu family : 6\n\nprocessor : 1\nmodel name : C\n"
     let fields = CPUIdentity.firstProcessor(text)
     #expect(fields["model name"] == "A : B" && fields["cpu family"] == "6")
     #expect(CPUIdentity.firstProcessor("no colon here\n\n").isEmpty)

@@ -88,7 +88,9 @@ struct PlanSearchTests {
     return best
   }
 
-  @Test("the plan is the best of all plans by enumeration", arguments: ["3.4bits", "4.4bits", "5bits", "6.4bits"])
+  @Test(
+    "the plan is the best of all plans by enumeration",
+    arguments: ["3.4bits", "4.4bits", "5bits", "6.4bits"])
   func optimal(_ budget: String) throws {
     let plan = try Self.search([budget])
     let limit = Int(plan.budgets[0].limit * Double(plan.model.plannedWeightCount) / 8)
@@ -130,14 +132,17 @@ struct PlanSearchTests {
     }
   }
 
-  @Test("an impossible budget names the smallest value that works", arguments: ["2bits", "0.02ms/token", "10KiB"])
+  @Test(
+    "an impossible budget names the smallest value that works",
+    arguments: ["2bits", "0.02ms/token", "10KiB"])
   func infeasible(_ budget: String) throws {
     do {
       _ = try Self.search([budget])
       Issue.record("'\(budget)' was met")
     } catch let error as PipelineError {
       #expect(error.kind == .infeasible)
-      let advice = try #require(error.description.firstMatch(of: /value is ([0-9.]+[a-zA-Z\/]+)/)?.1)
+      let advice = try #require(
+        error.description.firstMatch(of: /value is ([0-9.]+[a-zA-Z\/]+)/)?.1)
       #expect(throws: Never.self) { try Self.search([String(advice)]) }
     }
   }

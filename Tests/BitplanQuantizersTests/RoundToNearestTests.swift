@@ -13,7 +13,8 @@ struct RoundToNearestTests {
       rows: rows, columns: columns,
       values: (0..<rows * columns).map { _ in
         // Sum of uniforms: bell-shaped, as weights are.
-        (0..<4).reduce(Float(0)) { sum, _ in sum + Float.random(in: -0.05...0.05, using: &generator) }
+        (0..<4).reduce(Float(0)) { sum, _ in sum + Float.random(in: -0.05...0.05, using: &generator)
+        }
       })
   }
 
@@ -59,7 +60,9 @@ struct RoundToNearestTests {
     #expect(codes.max()! > 0)
   }
 
-  @Test("the clip search never loses to plain min-max rounding", arguments: integerFormats.filter { $0.coding == .affine })
+  @Test(
+    "the clip search never loses to plain min-max rounding",
+    arguments: integerFormats.filter { $0.coding == .affine })
   func beatsMinMax(_ format: WeightFormat) {
     let weights = Self.random(24, 256, seed: 2)
     let quantized = RoundToNearest(pool: Self.pool).quantize(weights, as: format).dequantized()
@@ -77,7 +80,8 @@ struct RoundToNearestTests {
     let importance = (0..<128).map { Float($0 % 8 == 0 ? 50 : 1) }
     let quantizer = RoundToNearest(pool: Self.pool)
     let plain = quantizer.quantize(weights, as: format).dequantized()
-    let weighted = quantizer.quantize(weights, as: format, meanSquaredInput: importance).dequantized()
+    let weighted = quantizer.quantize(weights, as: format, meanSquaredInput: importance)
+      .dequantized()
     #expect(
       Self.squaredError(weights, weighted, importance)
         < Self.squaredError(weights, plain, importance))
@@ -111,7 +115,8 @@ struct RoundToNearestTests {
     for (index, value) in result.enumerated() {
       // The scale is rounded to binary16 (2⁻¹¹ relative), and a one-sided symmetric group has
       // 2^(b−1) − 1 steps on its positive side, so a constant is met within a step.
-      let tolerance = abs(values[index]) * 0.001 + (format.coding == .symmetric ? abs(values[index]) / 100 : 0)
+      let tolerance =
+        abs(values[index]) * 0.001 + (format.coding == .symmetric ? abs(values[index]) / 100 : 0)
       #expect(abs(value - values[index]) <= tolerance, "at \(index)")
     }
   }

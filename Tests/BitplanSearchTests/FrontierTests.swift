@@ -48,7 +48,10 @@ struct FrontierTests {
         let cost = Self.seconds(segment.format, segment.rowCount)
         times = [times[0] + cost[0], times[1] + cost[1]]
       }
-      if point.segments.count > 1 { bytes += Plan.Assignment.rowMapBytes(outputFeatures: rows, segmentCount: point.segments.count) }
+      if point.segments.count > 1 {
+        bytes += Plan.Assignment.rowMapBytes(
+          outputFeatures: rows, segmentCount: point.segments.count)
+      }
       let formats = try formatOfRow.map { try #require($0) }
       #expect(point.storedBytes == bytes)
       #expect(point.seconds == times)
@@ -103,7 +106,9 @@ struct FrontierTests {
       let bytes =
         segments.reduce(0) {
           $0 + $1.0.storedBytes(MatrixShape(outputFeatures: $1.1, inputFeatures: 64))
-        } + (segments.count > 1 ? Plan.Assignment.rowMapBytes(outputFeatures: 128, segmentCount: segments.count) : 0)
+        }
+        + (segments.count > 1
+          ? Plan.Assignment.rowMapBytes(outputFeatures: 128, segmentCount: segments.count) : 0)
       // Sums in another order: 128 roundings.
       let found = points.contains {
         $0.storedBytes <= bytes && $0.loss <= best + all * 128 * 0x1p-52

@@ -19,7 +19,9 @@ struct MaskDesignTests {
       for part in 0..<masksPerPartition {
         let mask = design.mask(5 + partition * masksPerPartition + part)
         #expect(mask.quantizedCount <= 4)
-        for (index, format) in mask.formatIndices.enumerated() where format != nil { seen[index] += 1 }
+        for (index, format) in mask.formatIndices.enumerated() where format != nil {
+          seen[index] += 1
+        }
       }
       #expect(seen.allSatisfy { $0 == 1 })
     }

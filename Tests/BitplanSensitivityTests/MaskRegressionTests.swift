@@ -25,7 +25,8 @@ struct MaskRegressionTests {
     let shares = [0.4, 1.0, 0.1, 2.0, 0.7, 1.3]
     let estimate = MaskRegression.fit(
       Self.passes(shares, widths: [1, 1], noise: 0, count: 120, seed: 1),
-      priorShares: [Double](repeating: 1, count: 6), priorSpread: 1.5, followsData: true, widthCount: 2)
+      priorShares: [Double](repeating: 1, count: 6), priorSpread: 1.5, followsData: true,
+      widthCount: 2)
     for (share, estimated) in zip(shares, estimate.shares) {
       // The residual floor of 2 % weighs 120 passes against a prior 1.5 wide: well below 2 %.
       let scaled = estimated * (estimate.widthFactors[0] + estimate.widthFactors[1]) / 2
@@ -41,7 +42,8 @@ struct MaskRegressionTests {
     for noise in [0.05, 0.4] {
       let estimate = MaskRegression.fit(
         Self.passes(shares, widths: [1, 1], noise: noise, count: 80, seed: 2),
-        priorShares: [Double](repeating: 1, count: 8), priorSpread: 1.5, followsData: true, widthCount: 2)
+        priorShares: [Double](repeating: 1, count: 8), priorSpread: 1.5, followsData: true,
+        widthCount: 2)
       let factor = (estimate.widthFactors[0] + estimate.widthFactors[1]) / 2
       let covered = shares.indices.count {
         abs(estimate.shares[$0] * factor - shares[$0]) <= 3 * estimate.standardErrors[$0]
@@ -57,7 +59,8 @@ struct MaskRegressionTests {
     let shares = [0.5, 1.0, 1.5, 0.8]
     let estimate = MaskRegression.fit(
       Self.passes(shares, widths: [1, 0.6], noise: 0, count: 100, seed: 3),
-      priorShares: [Double](repeating: 1, count: 4), priorSpread: 1.5, followsData: true, widthCount: 2)
+      priorShares: [Double](repeating: 1, count: 4), priorSpread: 1.5, followsData: true,
+      widthCount: 2)
     // Shares and factors have one common scale; only their ratio is determined.
     #expect(abs(estimate.widthFactors[1] / estimate.widthFactors[0] - 0.6) < 0.05)
   }
@@ -67,7 +70,8 @@ struct MaskRegressionTests {
     var passes = Self.passes([1, 1, 1, 1], widths: [1, 1], noise: 0, count: 40, seed: 4)
     passes.append(MaskRegression.Pass(terms: [(index: 0, prior: 1, width: 0)], loss: -5))
     let estimate = MaskRegression.fit(
-      passes, priorShares: [Double](repeating: 1, count: 5), priorSpread: 1.5, followsData: true, widthCount: 2)
+      passes, priorShares: [Double](repeating: 1, count: 5), priorSpread: 1.5, followsData: true,
+      widthCount: 2)
     #expect(estimate.shares.allSatisfy { $0 >= 0 && $0.isFinite })
     #expect(estimate.shares[4] > 0)
     #expect(estimate.standardErrors[4] > 0.9 * estimate.shares[4])

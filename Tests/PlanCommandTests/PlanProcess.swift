@@ -19,7 +19,8 @@ struct PlanProcess {
       Fixtures.folder.deletingLastPathComponent().deletingLastPathComponent()
         .appending(path: ".build/debug/plan"),
     ]
-    return candidates.first { FileManager.default.isExecutableFile(atPath: $0.path) } ?? candidates[0]
+    return candidates.first { FileManager.default.isExecutableFile(atPath: $0.path) }
+      ?? candidates[0]
   }()
 
   /// A folder of its own for every test, removed by the caller.
@@ -31,7 +32,9 @@ struct PlanProcess {
   }
 
   /// A process that has been started in `folder`.
-  static func start(_ arguments: [String], in folder: URL, errors: Pipe, output: Pipe) throws -> Process {
+  static func start(_ arguments: [String], in folder: URL, errors: Pipe, output: Pipe) throws
+    -> Process
+  {
     let process = Process()
     process.executableURL = executable
     process.arguments = arguments

@@ -28,14 +28,16 @@ struct UsageTests {
     #expect(result.errors.contains("Error:"))
   }
 
-  @Test("missing inputs end with 66", arguments: [
-    ["search", "nowhere", "--budget", "4bits"],
-    ["measure", "nowhere/model.safetensors"],
-    ["profile", "--for", "nowhere"],
-    ["run", "nowhere.safetensors", "--prompt", "x"],
-    ["show", "nowhere.plan.json"],
-    ["diff", "nowhere.plan.json", "nowhere.plan.json"],
-  ])
+  @Test(
+    "missing inputs end with 66",
+    arguments: [
+      ["search", "nowhere", "--budget", "4bits"],
+      ["measure", "nowhere/model.safetensors"],
+      ["profile", "--for", "nowhere"],
+      ["run", "nowhere.safetensors", "--prompt", "x"],
+      ["show", "nowhere.plan.json"],
+      ["diff", "nowhere.plan.json", "nowhere.plan.json"],
+    ])
   func missing(_ arguments: [String]) throws {
     let folder = try PlanProcess.temporaryFolder()
     defer { try? FileManager.default.removeItem(at: folder) }
@@ -44,13 +46,18 @@ struct UsageTests {
     #expect(result.errors.contains("nowhere"))
   }
 
-  @Test("malformed inputs end with 65", arguments: [
-    ("model.safetensors", "", ["search", "model.safetensors", "--budget", "4bits"]),
-    ("model.safetensors", "not a checkpoint at all", ["measure", "model.safetensors"]),
-    ("p.plan.json", "{", ["show", "p.plan.json"]),
-    ("p.plan.json", "{\"schemaVersion\": 99}", ["show", "p.plan.json"]),
-    ("p.plan.json", "{\"schemaVersion\": 1, \"operators\": 3}", ["diff", "p.plan.json", "p.plan.json"]),
-  ])
+  @Test(
+    "malformed inputs end with 65",
+    arguments: [
+      ("model.safetensors", "", ["search", "model.safetensors", "--budget", "4bits"]),
+      ("model.safetensors", "not a checkpoint at all", ["measure", "model.safetensors"]),
+      ("p.plan.json", "{", ["show", "p.plan.json"]),
+      ("p.plan.json", "{\"schemaVersion\": 99}", ["show", "p.plan.json"]),
+      (
+        "p.plan.json", "{\"schemaVersion\": 1, \"operators\": 3}",
+        ["diff", "p.plan.json", "p.plan.json"]
+      ),
+    ])
   func malformed(_ name: String, _ text: String, _ arguments: [String]) throws {
     let folder = try PlanProcess.temporaryFolder()
     defer { try? FileManager.default.removeItem(at: folder) }
@@ -60,9 +67,11 @@ struct UsageTests {
     #expect(result.errors.hasPrefix("Error: ") && result.errors.count > 30)
   }
 
-  @Test("every verb explains itself", arguments: [
-    [], ["search"], ["profile"], ["measure"], ["pack"], ["run"], ["validate"], ["show"], ["diff"],
-  ])
+  @Test(
+    "every verb explains itself",
+    arguments: [
+      [], ["search"], ["profile"], ["measure"], ["pack"], ["run"], ["validate"], ["show"], ["diff"],
+    ])
   func help(_ verb: [String]) throws {
     let folder = try PlanProcess.temporaryFolder()
     defer { try? FileManager.default.removeItem(at: folder) }

@@ -69,7 +69,8 @@ struct VerbTests {
     #expect(again.exitCode == 0 && again.errors.contains("reusing"))
     let (a, b) = ("a.json", "b.json")
     #expect(
-      try Data(contentsOf: folder.appending(path: a)) == Data(contentsOf: folder.appending(path: b)))
+      try Data(contentsOf: folder.appending(path: a)) == Data(contentsOf: folder.appending(path: b))
+    )
   }
 
   @Test("an infeasible budget names the smallest value, and that value works")
@@ -80,7 +81,8 @@ struct VerbTests {
     #expect(refused.exitCode == 2)
     let advice = try #require(refused.errors.firstMatch(of: /value is ([0-9.]+bits)/)?.1)
     #expect(try Self.search(folder, ["--budget", String(advice)]).exitCode == 0)
-    #expect(!FileManager.default.fileExists(atPath: folder.appending(path: "packed.safetensors").path))
+    #expect(
+      !FileManager.default.fileExists(atPath: folder.appending(path: "packed.safetensors").path))
   }
 
   @Test("a sensitivity of other weights and a foreign profile are refused")
@@ -96,7 +98,8 @@ struct VerbTests {
     #expect(pack.exitCode == 3)
 
     let profiles = folder.appending(path: "home/Profiles")
-    let name = try #require(try FileManager.default.contentsOfDirectory(atPath: profiles.path).first)
+    let name = try #require(
+      try FileManager.default.contentsOfDirectory(atPath: profiles.path).first)
     let text = try String(contentsOf: profiles.appending(path: name), encoding: .utf8)
     let foreign = text.replacing(/"cpuModel" : "[^"]*"/, with: "\"cpuModel\" : \"Another CPU\"")
     try Data(foreign.utf8).write(to: folder.appending(path: "foreign.json"))

@@ -51,7 +51,8 @@ struct JSONNode {
 
   /// An error about this value.
   func error(_ what: String) -> CheckpointError {
-    CheckpointError(path.isEmpty ? "\(file.quoted): \(what)" : "\(file.quoted): key \(path.quoted) \(what)")
+    CheckpointError(
+      path.isEmpty ? "\(file.quoted): \(what)" : "\(file.quoted): key \(path.quoted) \(what)")
   }
 
   private func member(_ key: String, _ value: JSONValue) -> JSONNode {

@@ -134,7 +134,8 @@ public struct DeviceProfile: Hashable, Sendable, Codable {
   }
 
   /// The measurement for exactly this format, shape and batch, if there is one.
-  public func measurement(_ format: WeightFormat, _ shape: MatrixShape, batch: Int) -> Measurement? {
+  public func measurement(_ format: WeightFormat, _ shape: MatrixShape, batch: Int) -> Measurement?
+  {
     measurements.first { $0.format == format && $0.shape == shape && $0.batch == batch }
   }
 }

@@ -164,8 +164,9 @@ public struct Plan: Hashable, Sendable, Codable {
           outputFeatures: segment.rowCount, inputFeatures: inputFeatures)
         return sum + segment.format.storedBytes(shape)
       }
-      return packed + (segments.count > 1
-        ? Self.rowMapBytes(outputFeatures: outputFeatures, segmentCount: segments.count) : 0)
+      return packed
+        + (segments.count > 1
+          ? Self.rowMapBytes(outputFeatures: outputFeatures, segmentCount: segments.count) : 0)
     }
 
     /// Stored size of the row map of an operator with several segments, padded to 64 bytes.

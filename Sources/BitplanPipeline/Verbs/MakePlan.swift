@@ -1,5 +1,5 @@
-public import BitplanCore
 internal import BitplanCheckpoint
+public import BitplanCore
 internal import BitplanDevices
 internal import BitplanEngine
 public import Foundation
@@ -65,7 +65,8 @@ public struct PlanOutcome: Sendable {
       return "tenth of a bit per weight would save about "
         + "\(Figures.significant(pricePerUse * bytes)) \(unit)."
     case .storedBytes:
-      return "tenth of a MiB would save about \(Figures.significant(pricePerUse * 104_857.6)) \(unit)."
+      return
+        "tenth of a MiB would save about \(Figures.significant(pricePerUse * 104_857.6)) \(unit)."
     case .decodeSecondsPerToken:
       return "hundredth of a ms per token would save about "
         + "\(Figures.significant(pricePerUse * 1e-5)) \(unit)."
@@ -80,7 +81,8 @@ extension Workbench {
   /// Profiles and measures what is missing, solves, and writes the plan.
   public func makePlan(_ request: PlanRequest) throws(PipelineError) -> PlanOutcome {
     let source = try ModelSource(path: request.model)
-    let output = request.output.map { URL(filePath: $0) }
+    let output =
+      request.output.map { URL(filePath: $0) }
       ?? OutputNames.beside(source.checkpoint, "plan.json")
     let profile = try profile(for: request, source)
     let sensitivity = try sensitivity(for: request, source, beside: output)
@@ -127,7 +129,8 @@ extension Workbench {
     measure.calibration = request.calibration
     measure.formats = request.formats
     measure.remeasure = request.remeasure
-    measure.output = plan.deletingLastPathComponent()
+    measure.output =
+      plan.deletingLastPathComponent()
       .appending(path: "\(source.checkpoint.name).sensitivity.json").path
     return try self.measure(source, measure)
   }

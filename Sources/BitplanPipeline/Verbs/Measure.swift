@@ -45,7 +45,9 @@ extension Workbench {
   public func measure(
     _ source: ModelSource, _ request: MeasureRequest
   ) throws(PipelineError) -> StoredSensitivity {
-    do { return try makeSensitivity(source, request) } catch { throw PipelineError(wrapping: error) }
+    do { return try makeSensitivity(source, request) } catch {
+      throw PipelineError(wrapping: error)
+    }
   }
 
   private func makeSensitivity(
@@ -68,7 +70,8 @@ extension Workbench {
     let options = SensitivityTable.Options(
       method: method.rawValue, seed: request.seed, passCount: design.passCount,
       formats: formats, quantizer: RoundToNearest.name)
-    let file = request.output.map { URL(filePath: $0) }
+    let file =
+      request.output.map { URL(filePath: $0) }
       ?? OutputNames.beside(source.checkpoint, "sensitivity.json")
     if !request.remeasure, FileManager.default.fileExists(atPath: file.path) {
       let stored = try Self.readSensitivity(file)
@@ -126,11 +129,13 @@ extension Workbench {
     progress.end("\(windows.tokens.count) calibration tokens")
     let journal = try PassJournal(
       file: URL(filePath: file.path + ".partial"),
-      key: "\(model.identity.sha256) \(windows.sha256) \(options) \(context.kernels.instructionSet)")
+      key: "\(model.identity.sha256) \(windows.sha256) \(options) \(context.kernels.instructionSet)"
+    )
     if !journal.losses.isEmpty {
       progress.note("measure: going on after \(journal.losses.count) finished passes")
     }
-    let gradients = options.method == MaskGuidedEstimation.Method.salience.rawValue
+    let gradients =
+      options.method == MaskGuidedEstimation.Method.salience.rawValue
       ? try gradientStatistics(model, windows, seed: options.seed) : nil
     let estimation = MaskGuidedEstimation(
       model: model, formats: options.formats, design: design,
@@ -142,7 +147,8 @@ extension Workbench {
       progress.advance(done, of: estimation.stepCount)
     }
     let activationCost = try meter.loss(meter.withQuantizedActivations())
-    progress.end("\(design.passCount) passes, \(rows.count) operators × \(options.formats.count) formats")
+    progress.end(
+      "\(design.passCount) passes, \(rows.count) operators × \(options.formats.count) formats")
     journal.remove()
     return SensitivityTable(
       model: model.identity, metric: meter.metric, calibration: windows.calibration,
@@ -192,7 +198,8 @@ extension Workbench {
     let advice = "Measure again with --remeasure, or name another file."
     guard stored.table.model.sha256 == model.sha256 else {
       throw PipelineError(
-        .stale, "'\(name)' was measured for other weights ('\(stored.table.model.name)'). \(advice)")
+        .stale, "'\(name)' was measured for other weights ('\(stored.table.model.name)'). \(advice)"
+      )
     }
     if let calibration, stored.table.calibration != calibration {
       throw PipelineError(
@@ -220,7 +227,8 @@ public enum SensitivitySummary {
     let table = stored.table
     let reference = table.options.formats.first { $0.bitWidth == 4 } ?? table.options.formats[0]
     let ranked = table.rows.compactMap { row -> (String, Double, Double)? in
-      guard let entry = row.entries.first(where: { $0.format == reference }), let value = entry.value
+      guard let entry = row.entries.first(where: { $0.format == reference }),
+        let value = entry.value
       else { return nil }
       return (row.operatorDescription.name, value, entry.standardError ?? 0)
     }.sorted { $0.1 > $1.1 }

@@ -43,9 +43,11 @@ extension Workbench {
         return stored
       }
     }
-    let base = existing ?? DeviceProfile(
-      name: name, simulated: false, key: key, peaks: measuredPeaks(), workingSetBytes: 0,
-      measurements: [], corrections: [])
+    let base =
+      existing
+      ?? DeviceProfile(
+        name: name, simulated: false, key: key, peaks: measuredPeaks(), workingSetBytes: 0,
+        measurements: [], corrections: [])
     var profile = try timed(base, source.model, formats)
     profile = try corrected(profile, source.model)
     return try ProfileStore.write(profile, to: file)
@@ -133,7 +135,8 @@ extension Workbench {
       var packed = model
       for (position, _) in model.operators.enumerated() {
         let codes = quantizer.quantize(model.floatWeights(of: position), as: format)
-        packed = packed.replacing(position, with: .packed(PackedOperator(PackedMatrix(packing: codes))))
+        packed = packed.replacing(
+          position, with: .packed(PackedOperator(PackedMatrix(packing: codes))))
       }
       let times = try WholeModelTimer(context: context, cancellation: cancellation).measure(packed)
       for (batch, whole) in times {

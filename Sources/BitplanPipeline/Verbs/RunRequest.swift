@@ -1,5 +1,5 @@
-internal import BitplanEngine
 internal import BitplanCheckpoint
+internal import BitplanEngine
 internal import Foundation
 
 /// What `plan run` is asked.

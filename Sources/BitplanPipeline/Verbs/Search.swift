@@ -62,7 +62,8 @@ public struct PlanSearch: Sendable {
     let clock = ContinuousClock()
     let start = clock.now
     let result = try solve(problem, inputs.budgets, options)
-    let seconds = Double((clock.now - start).components.attoseconds) * 1e-18
+    let seconds =
+      Double((clock.now - start).components.attoseconds) * 1e-18
       + Double((clock.now - start).components.seconds)
     let plan = makePlan(inputs, problem, result, front: try front(inputs, problem))
     return Outcome(plan: plan, solveSeconds: seconds, shadowPrices: result.shadowPrices)

@@ -72,16 +72,30 @@ public struct ValidationResult: Codable, Sendable {
       lines.append(name.padding(toLength: 21, withPad: " ", startingAt: 0) + cells.joined())
     }
     let (p, m) = (predicted, measured)
-    row("bits per weight", String(format: "%.4f", p.bitsPerWeight), String(format: "%.4f", m.bitsPerWeight))
+    row(
+      "bits per weight", String(format: "%.4f", p.bitsPerWeight),
+      String(format: "%.4f", m.bitsPerWeight))
     row("stored bytes", "\(p.storedBytes)", "\(m.storedBytes)")
-    row("decode, per token", p.decodeSecondsPerToken.map(Figures.milliseconds), m.decodeSecondsPerToken.map(Figures.milliseconds))
-    row("prefill, \(m.prefillTokens ?? p.prefillTokens ?? 0) tokens", p.prefillSeconds.map(Figures.milliseconds), m.prefillSeconds.map(Figures.milliseconds))
-    row("KL, nats/token", p.klDivergenceNatsPerToken.map { Figures.significant($0) }, m.klDivergenceNatsPerToken.map { Figures.significant($0) })
-    row("cosine distance", p.cosineDistance.map { Figures.significant($0) }, m.cosineDistance.map { Figures.significant($0) })
-    row("perplexity", p.perplexity.map { Figures.significant($0, digits: 5) }, m.perplexity.map { Figures.significant($0, digits: 5) })
+    row(
+      "decode, per token", p.decodeSecondsPerToken.map(Figures.milliseconds),
+      m.decodeSecondsPerToken.map(Figures.milliseconds))
+    row(
+      "prefill, \(m.prefillTokens ?? p.prefillTokens ?? 0) tokens",
+      p.prefillSeconds.map(Figures.milliseconds), m.prefillSeconds.map(Figures.milliseconds))
+    row(
+      "KL, nats/token", p.klDivergenceNatsPerToken.map { Figures.significant($0) },
+      m.klDivergenceNatsPerToken.map { Figures.significant($0) })
+    row(
+      "cosine distance", p.cosineDistance.map { Figures.significant($0) },
+      m.cosineDistance.map { Figures.significant($0) })
+    row(
+      "perplexity", p.perplexity.map { Figures.significant($0, digits: 5) },
+      m.perplexity.map { Figures.significant($0, digits: 5) })
     row("  reference", nil, m.referencePerplexity.map { Figures.significant($0, digits: 5) })
     if !uniform.isEmpty {
-      lines += ["", "uniform formats of the same or smaller size   bits per weight   measured loss"]
+      lines += [
+        "", "uniform formats of the same or smaller size   bits per weight   measured loss",
+      ]
       for item in uniform {
         let loss = item.measuredLoss.map { Figures.significant($0) } ?? "–"
         lines.append(
@@ -133,7 +147,8 @@ extension Workbench {
     }
     progress.end("\(held.tokens.count) held-out tokens")
     let measured = try measure(packed, plan, meter)
-    let uniform = request.comparesUniform
+    let uniform =
+      request.comparesUniform
       ? try uniformComparisons(source, plan, statistics, meter) : []
     let result = ValidationResult(
       predicted: plan.predicted, measured: measured,
@@ -196,7 +211,8 @@ extension Workbench {
           bitsPerWeight: BitsPerWeight(
             storedBytes: size.bytes, weightCount: plan.model.plannedWeightCount
           ).value,
-          predictedLoss: nil, measuredLoss: try meter.loss(source.model.replacingAll(with: packed))))
+          predictedLoss: nil, measuredLoss: try meter.loss(source.model.replacingAll(with: packed)))
+      )
     }
     progress.end("\(result.count) formats")
     return result
@@ -217,7 +233,8 @@ extension Workbench {
     do { return try JSONDecoder().decode([UniformComparison].self, from: data) } catch {
       throw PipelineError(
         .invalidInput,
-        "'\(file.lastPathComponent)' beside the plan is malformed. Remove it, or run 'plan validate --record'.")
+        "'\(file.lastPathComponent)' beside the plan is malformed. Remove it, or run 'plan validate --record'."
+      )
     }
   }
 }
@@ -234,7 +251,8 @@ enum ValidationChecks {
         detail: "\(measured.storedBytes) measured, \(predicted.storedBytes) predicted")
     ]
     for budget in plan.budgets where budget.kind == .bitsPerWeight || budget.kind == .storedBytes {
-      let value = budget.kind == .bitsPerWeight ? measured.bitsPerWeight : Double(measured.storedBytes)
+      let value =
+        budget.kind == .bitsPerWeight ? measured.bitsPerWeight : Double(measured.storedBytes)
       checks.append(
         ValidationCheck(
           name: "budget", passed: value <= budget.limit,
@@ -243,7 +261,8 @@ enum ValidationChecks {
     let simulated = plan.device?.simulated ?? true
     if !simulated {
       checks += [
-        time("decode time", predicted.decodeSecondsPerToken, measured.decodeSecondsPerToken, request),
+        time(
+          "decode time", predicted.decodeSecondsPerToken, measured.decodeSecondsPerToken, request),
         time("prefill time", predicted.prefillSeconds, measured.prefillSeconds, request),
       ].compactMap { $0 }
     }

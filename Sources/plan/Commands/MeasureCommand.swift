@@ -16,18 +16,25 @@ struct MeasureCommand: ParsableCommand {
   @Argument(help: "A safetensors file, an index file, or the folder that holds either.")
   var model: String
 
-  @Option(help: ArgumentHelp("Text to measure on (default: calibration.txt beside the model).", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Text to measure on (default: calibration.txt beside the model).", valueName: "file"))
   var calibration: String?
 
   @Option(help: FormatList.help) var formats: FormatList?
 
-  @Option(help: ArgumentHelp("'salience': gradients, corrected by masked passes; 'masks': forward passes only.", valueName: "name"))
+  @Option(
+    help: ArgumentHelp(
+      "'salience': gradients, corrected by masked passes; 'masks': forward passes only.",
+      valueName: "name"))
   var method = "salience"
 
   @Option(help: ArgumentHelp("Seed of every random choice.", valueName: "n"))
   var seed: UInt64 = 1
 
-  @Option(help: ArgumentHelp("Where the sensitivity goes (default: MODEL.sensitivity.json here).", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Where the sensitivity goes (default: MODEL.sensitivity.json here).", valueName: "file"))
   var out: String?
 
   @Flag(help: "Measure again although the file exists and fits.")

@@ -6,7 +6,8 @@ struct PackCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pack",
     abstract: "Quantize a checkpoint as its plan says, into one packed file.",
-    discussion: "The packed file holds weights, plan and configuration; 'plan run' maps it into memory.")
+    discussion:
+      "The packed file holds weights, plan and configuration; 'plan run' maps it into memory.")
 
   @Argument(help: "The float checkpoint that the plan was made for.")
   var model: String
@@ -14,7 +15,10 @@ struct PackCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The plan.", valueName: "file"))
   var plan: String
 
-  @Option(help: ArgumentHelp("Text for activation statistics (default: calibration.txt beside the model).", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Text for activation statistics (default: calibration.txt beside the model).",
+      valueName: "file"))
   var calibration: String?
 
   @Option(help: ArgumentHelp("Where the packed checkpoint goes.", valueName: "file"))

@@ -12,12 +12,15 @@ struct ProfileCommand: ParsableCommand {
       the kernels or the needed shapes change. Run it while nothing else keeps the machine busy.
       """)
 
-  @Option(name: .customLong("for"), help: ArgumentHelp("Model whose shapes to time.", valueName: "model"))
+  @Option(
+    name: .customLong("for"), help: ArgumentHelp("Model whose shapes to time.", valueName: "model"))
   var model: String
 
   @Option(help: FormatList.help) var formats: FormatList?
 
-  @Option(help: ArgumentHelp("Where the profile goes (default: $BITPLAN_HOME/Profiles/NAME.json).", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Where the profile goes (default: $BITPLAN_HOME/Profiles/NAME.json).", valueName: "file"))
   var out: String?
 
   @Flag(help: "Measure everything again, even what the profile already has.")

@@ -17,16 +17,22 @@ struct RunCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Tokens to generate at most.", valueName: "n"))
   var tokens = 64
 
-  @Option(help: ArgumentHelp("0 always takes the likeliest token; 1 samples as the model says.", valueName: "t"))
+  @Option(
+    help: ArgumentHelp(
+      "0 always takes the likeliest token; 1 samples as the model says.", valueName: "t"))
   var temperature = 0.0
 
-  @Option(help: ArgumentHelp("Sample among the likeliest tokens that make up this share.", valueName: "p"))
+  @Option(
+    help: ArgumentHelp("Sample among the likeliest tokens that make up this share.", valueName: "p")
+  )
   var topP = 0.95
 
   @Option(help: ArgumentHelp("Seed of the sampling.", valueName: "n"))
   var seed: UInt64 = 1
 
-  @Option(help: ArgumentHelp("Tokenizer (default: the one packed in, or beside the file).", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Tokenizer (default: the one packed in, or beside the file).", valueName: "file"))
   var tokenizer: String?
 
   @OptionGroup var common: CommonOptions

@@ -28,27 +28,38 @@ struct SearchCommand: ParsableCommand {
     transform: Budget.argument)
   var budget: [Budget] = []
 
-  @Option(help: ArgumentHelp("Device profile (default: this machine's, made when missing).", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Device profile (default: this machine's, made when missing).", valueName: "file"))
   var profile: String?
 
   @Flag(help: "Accept a --profile of another machine, to plan for that one.")
   var foreignProfile = false
 
-  @Option(help: ArgumentHelp("Sensitivity file (default: beside the plan, made when missing).", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Sensitivity file (default: beside the plan, made when missing).", valueName: "file"))
   var sensitivity: String?
 
   @Flag(help: "Measure the model again although a sensitivity file exists.")
   var remeasure = false
 
-  @Option(help: ArgumentHelp("Text to measure on (default: calibration.txt beside the model).", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Text to measure on (default: calibration.txt beside the model).", valueName: "file"))
   var calibration: String?
 
   @Option(help: FormatList.help) var formats: FormatList?
 
-  @Option(help: ArgumentHelp("'feature': rows of one operator may take different formats; 'layer': one format each.", valueName: "name"))
+  @Option(
+    help: ArgumentHelp(
+      "'feature': rows of one operator may take different formats; 'layer': one format each.",
+      valueName: "name"))
   var granularity = Granularity.feature
 
-  @Option(help: ArgumentHelp("Where the plan goes (default: MODEL.plan.json in this folder).", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Where the plan goes (default: MODEL.plan.json in this folder).", valueName: "file"))
   var out: String?
 
   @Option(help: ArgumentHelp("Longest time to search for, in seconds.", valueName: "s"))

@@ -18,13 +18,20 @@ struct ValidateCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The plan.", valueName: "file"))
   var plan: String
 
-  @Option(help: ArgumentHelp("Packed checkpoint to execute (default: packed in memory).", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Packed checkpoint to execute (default: packed in memory).", valueName: "file"))
   var packed: String?
 
-  @Option(help: ArgumentHelp("Held-out text (default: evaluation.txt beside the model).", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Held-out text (default: evaluation.txt beside the model).", valueName: "file"))
   var evaluation: String?
 
-  @Option(help: ArgumentHelp("Text for activation statistics (default: calibration.txt beside the model).", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "Text for activation statistics (default: calibration.txt beside the model).",
+      valueName: "file"))
   var calibration: String?
 
   @Option(help: ArgumentHelp("Windows of held-out text.", valueName: "n"))
@@ -33,7 +40,8 @@ struct ValidateCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Largest relative deviation of measured times.", valueName: "share"))
   var timeTolerance = 0.25
 
-  @Option(help: ArgumentHelp("Largest ratio between measured and predicted loss.", valueName: "ratio"))
+  @Option(
+    help: ArgumentHelp("Largest ratio between measured and predicted loss.", valueName: "ratio"))
   var lossTolerance = 2.0
 
   @Flag(inversion: .prefixedNo, help: "Compare with uniform formats of the same or smaller size.")
@@ -47,7 +55,9 @@ struct ValidateCommand: ParsableCommand {
   func validate() throws {
     guard windows > 0 else { throw ValidationError("'--windows \(windows)' must be positive.") }
     guard timeTolerance > 0 else { throw ValidationError("'--time-tolerance' must be positive.") }
-    guard lossTolerance >= 1 else { throw ValidationError("'--loss-tolerance' must be at least 1.") }
+    guard lossTolerance >= 1 else {
+      throw ValidationError("'--loss-tolerance' must be at least 1.")
+    }
   }
 
   func run() throws {
