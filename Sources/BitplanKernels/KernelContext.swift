@@ -11,7 +11,7 @@ public final class KernelContext: Sendable {
   /// Activations (tokens × input features) from which quantizing them is worth a hand-over.
   internal static let parallelQuantization = 1 << 15
   /// Multiply-adds from which a multiplication is worth a hand-over between threads.
-  internal static let parallelMultiplication = 1 << 16
+  internal static let parallelMultiplication = 1 << 17
 
   /// Pairs kernels with threads.
   public init(kernels: KernelSet, pool: ThreadPool) {

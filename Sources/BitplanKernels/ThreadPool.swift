@@ -155,13 +155,19 @@ public final class ThreadPool: Sendable {
       }
     }
 
+    /// One round of spinning. Now and then the processor is offered to others: the thread that is
+    /// waited for may need it when other programs are busy.
+    private static func wait(_ spun: inout Int) {
+      spun += 1
+      if spun % 128 == 0 { sched_yield() } else { bp_pause() }
+    }
+
     /// Waits until all workers are done.
     func finish() {
       var spun = 0
       while pending.load(ordering: .acquiring) > 0 {
         if spun < spins {
-          bp_pause()
-          spun += 1
+          Self.wait(&spun)
           continue
         }
         pthread_mutex_lock(mutex)
@@ -182,8 +188,7 @@ public final class ThreadPool: Sendable {
         var spun = 0
         while generation.load(ordering: .acquiring) == seen {
           if spun < spins {
-            bp_pause()
-            spun += 1
+            Self.wait(&spun)
             continue
           }
           pthread_mutex_lock(mutex)

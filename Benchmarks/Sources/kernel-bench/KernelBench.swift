@@ -104,6 +104,7 @@ struct KernelBench {
         "| kernels | shape | format | tokens | best ms | median ms | GB/s | GMAC/s | of bound |")
       print("|---|---|---|---|---|---|---|---|---|")
       records += ceilings(roofline, threads: count)
+      records.append(handOver(pool))
       for (line, record) in rows {
         let finished = compare(record, roofline)
         print(line + " \(Int((100 * (finished.reference["share"] ?? 0)).rounded())) % |")
@@ -193,7 +194,18 @@ struct KernelBench {
     ].map { Record(metric: $0.0, value: $0.1, unit: $0.2, conditions: conditions, reference: [:]) }
   }
 
+  /// Seconds to hand an empty body to the pool and meet again.
+  func handOver(_ pool: ThreadPool) -> Record {
+    var samples = Samples()
+    for _ in 0..<2_000 { samples.time { pool.run { _ in } } }
+    print("| | | hand-over | | \(text(samples.best * 1e3)) | \(text(samples.median * 1e3)) | | | |")
+    return Record(
+      metric: "handOverSeconds", value: samples.median, unit: "s",
+      conditions: ["threads": "\(pool.threadCount)", "repeats": "2000"],
+      reference: ["bestSeconds": samples.best])
+  }
+
   func text(_ value: Double) -> String {
-    String(format: value < 10 ? "%.3f" : value < 100 ? "%.1f" : "%.0f", value)
+    String(format: value < 10 ? "%.4f" : value < 100 ? "%.1f" : "%.0f", value)
   }
 }
