@@ -7,7 +7,8 @@ public enum ArtifactFile {
   /// Larger artifacts are not read: the largest real ones have a few megabytes.
   static let sizeLimit = 256 << 20
 
-  /// JSON with sorted keys, unescaped slashes, pretty-printed, and a final newline.
+  /// JSON with sorted keys, unescaped slashes, pretty-printed with arrays of numbers on one line, and
+  /// a final newline.
   ///
   /// The same value gives the same bytes. A number that is not finite is an error.
   public static func write(_ value: some Encodable, path: String) throws(CheckpointError) {
@@ -21,7 +22,7 @@ public enum ArtifactFile {
         "\(path.quoted) cannot be written: \(sentence(about: error)). Nothing was changed.")
     }
     data.append(UInt8(ascii: "\n"))
-    try write(bytes: Array(data), path: path)
+    try write(bytes: NumberArrays.joined(Array(data)), path: path)
   }
 
   /// Bytes as they are.

@@ -170,3 +170,27 @@ public struct ModelIdentity: Hashable, Sendable, Codable {
     self.plannedWeightCount = plannedWeightCount
   }
 }
+
+extension SensitivityTable.Row {
+  /// Predicted loss of a segment of this operator: what its rows' bands say, an equal part of a
+  /// band for each of its rows; without bands its share of the rows. `nil` where the format was not
+  /// measured.
+  public func loss(of segment: Plan.Segment) -> Double? {
+    guard let position = entries.firstIndex(where: { $0.format == segment.format }),
+      let value = entries[position].value
+    else { return nil }
+    let rowCount = operatorDescription.shape.outputFeatures
+    guard let bands, bands.rowOrder.count == rowCount, bands.losses.indices.contains(position),
+      bands.losses[position].count == SensitivityTable.Bands.count(rows: rowCount)
+    else { return value * Double(segment.rowCount) / Double(rowCount) }
+    let height = PackedLayout.tileHeight
+    var isInSegment = [Bool](repeating: false, count: rowCount)
+    for row in segment.rows.joined() where row < rowCount { isInSegment[row] = true }
+    var total = 0.0
+    for (place, row) in bands.rowOrder.enumerated() where isInSegment[row] {
+      let band = place / height
+      total += bands.losses[position][band] / Double(min(height, rowCount - band * height))
+    }
+    return total
+  }
+}

@@ -235,9 +235,6 @@ struct HTMLReport {
     if facts.decodeBreakdown?.rows.contains(where: { $0.parts[0].bitWidth == nil }) == true {
       lead += " The rest is decode time that no operator owns: norms, attention, hand-over."
     }
-    if facts.lossBreakdown != nil, facts.operators.contains(where: \.isMixed) {
-      lead += " The loss of an operator with several formats is their mean, weighted by rows."
-    }
     return [section("Where it goes", lead, [.tag("div", ["class": "panels"], panels)])]
   }
 

@@ -14,6 +14,8 @@ struct OperatorSummary {
     let storedBytes: Int?
     /// The sensitivity of the *whole* operator in this format.
     let sensitivity: SensitivityTable.Entry?
+    /// Its part of the operator's predicted loss.
+    let loss: Double?
     /// Its part of the decode time of one token.
     let decodeSeconds: Double?
   }
@@ -49,11 +51,8 @@ struct OperatorSummary {
   /// Decode time of all segments; `nil` where one is not known or nothing is multiplied.
   var decodeSeconds: Double? { Self.sum(segments.map(\.decodeSeconds)) }
 
-  /// Predicted loss: the table's value, or for several segments the mean of the formats' values
-  /// weighted by rows.
-  var predictedLoss: Double? {
-    Self.sum(segments.map { segment in segment.sensitivity?.value.map { $0 * segment.share } })
-  }
+  /// Predicted loss: the sum over segments.
+  var predictedLoss: Double? { Self.sum(segments.map(\.loss)) }
 
   /// Standard error of ``predictedLoss`` where the operator has one format.
   var predictedLossError: Double? {
@@ -63,7 +62,8 @@ struct OperatorSummary {
   /// Summarises one operator.
   init(
     _ assignment: Plan.Assignment, description: OperatorDescription?,
-    sensitivity: [WeightFormat: SensitivityTable.Entry], isMultiplied: Bool,
+    sensitivity: [WeightFormat: SensitivityTable.Entry],
+    loss: (Plan.Segment) -> Double? = { _ in nil }, isMultiplied: Bool,
     decodeSeconds: (WeightFormat, MatrixShape) -> Double?
   ) {
     let visibleName = SafeText.visible(assignment.name)
@@ -81,7 +81,8 @@ struct OperatorSummary {
       guard isSensible else {
         return Segment(
           format: segment.format, rowCount: 0, share: 1 / Double(assignment.segments.count),
-          storedBytes: nil, sensitivity: sensitivity[segment.format], decodeSeconds: nil)
+          storedBytes: nil, sensitivity: sensitivity[segment.format], loss: nil,
+          decodeSeconds: nil)
       }
       let rows = segment.rowCount
       let share = Double(rows) / Double(assignment.outputFeatures)
@@ -95,7 +96,7 @@ struct OperatorSummary {
       return Segment(
         format: segment.format, rowCount: rows, share: share,
         storedBytes: segment.format.storedBytes(packed),
-        sensitivity: sensitivity[segment.format], decodeSeconds: seconds)
+        sensitivity: sensitivity[segment.format], loss: loss(segment), decodeSeconds: seconds)
     }
   }
 
@@ -152,6 +153,7 @@ extension OperatorSummary {
         assignment, description: row?.operatorDescription,
         sensitivity: Dictionary(
           (row?.entries ?? []).map { ($0.format, $0) }, uniquingKeysWith: { first, _ in first }),
+        loss: { row?.loss(of: $0) },
         isMultiplied: row?.operatorDescription.isMultiplied ?? !looksUp,
         decodeSeconds: { seconds[$0]?[$1] })
     }

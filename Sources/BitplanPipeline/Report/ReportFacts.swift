@@ -49,7 +49,7 @@ struct ReportFacts {
       map, amount: { $1.decodeSeconds }, isExpected: \.isMultiplied
     )?.completed(to: plan.predicted.decodeSecondsPerToken, label: "the rest")
     lossBreakdown = CostBreakdown(map) { _, segment in
-      segment.sensitivity?.value.map { max(0, $0) * segment.share }
+      segment.loss.map { max(0, $0) }
     }
   }
 

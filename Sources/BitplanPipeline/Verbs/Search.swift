@@ -59,6 +59,7 @@ public struct PlanSearch: Sendable {
       architectureSHA256: inputs.architectureSHA256, granularity: inputs.granularity)
     var options = SearchOptions()
     options.timeLimitSeconds = inputs.timeLimitSeconds
+    options.relativeGap = 1e-5
     let clock = ContinuousClock()
     let start = clock.now
     let result = try solve(problem, inputs.budgets, options)
