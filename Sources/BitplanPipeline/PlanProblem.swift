@@ -50,7 +50,12 @@ struct PlanProblem {
       let indices = try Self.formatIndices(wanted, row, sensitivity.options.formats)
       let uniform = try Self.uniformCandidates(row, indices, profile)
       if granularity == .feature, let bands = row.bands, indices.count > 1 {
-        all.append(try Self.featureCandidates(row, bands, indices, uniform, profile != nil))
+        let extra = [1, Self.prefillTokens].map {
+          profile?.correction(architectureSHA256, batch: $0)?.secondsPerExtraSegment ?? 0
+        }
+        all.append(
+          try Self.featureCandidates(
+            row, bands, indices, uniform, hasTimes: profile != nil, extraSeconds: extra))
       } else {
         all.append(uniform)
       }
@@ -103,7 +108,7 @@ struct PlanProblem {
   /// The operator's frontier: rows in up to three formats.
   private static func featureCandidates(
     _ row: SensitivityTable.Row, _ bands: SensitivityTable.Bands, _ indices: [Int],
-    _ uniform: [Candidate], _ hasTimes: Bool
+    _ uniform: [Candidate], hasTimes: Bool, extraSeconds extra: [Double]
   ) throws(PipelineError) -> [Candidate] {
     let shape = row.operatorDescription.shape
     let formats = indices.map { row.entries[$0].format }
@@ -131,7 +136,11 @@ struct PlanProblem {
         // Kernels work tile by tile, so a segment takes its share of the tiles.
         let share =
           Double((rowCount + PackedLayout.tileHeight - 1) / PackedLayout.tileHeight) / tiles
-        return [(whole.decodeSeconds ?? 0) * share, (whole.prefillSeconds ?? 0) * share]
+        // Every segment is charged as an extra one here, and the first is let off below.
+        return [
+          (whole.decodeSeconds ?? 0) * share + extra[0],
+          (whole.prefillSeconds ?? 0) * share + extra[1],
+        ]
       }
     } catch {
       throw PipelineError(wrapping: error)
@@ -140,8 +149,9 @@ struct PlanProblem {
     return points.map { point in
       Candidate(
         segments: point.segments, loss: point.loss, standardError: point.loss * relativeError,
-        storedBytes: point.storedBytes, decodeSeconds: hasTimes ? point.seconds[0] : nil,
-        prefillSeconds: hasTimes ? point.seconds[1] : nil)
+        storedBytes: point.storedBytes, 
+        decodeSeconds: hasTimes ? max(0, point.seconds[0] - extra[0]) : nil,
+        prefillSeconds: hasTimes ? max(0, point.seconds[1] - extra[1]) : nil)
     }
   }
 

@@ -10,7 +10,7 @@ struct WholeModelTimer {
 
   /// Decode steps of one sample.
   private static let decodeSteps = 16
-  private static let samples = 9
+  private static let samples = 15
 
   /// Median seconds by batch: 1 is one decoded token after a short prompt.
   func measure(_ model: Model) throws -> [Int: Double] {

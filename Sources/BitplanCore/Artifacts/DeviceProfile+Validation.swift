@@ -47,6 +47,7 @@ extension DeviceProfile {
       try check.count(correction.batch, in: 1...MatrixShape.largestSize, "\(path).batch")
       try check.positive(correction.factor, "\(path).factor")
       try check.amount(correction.fixedSeconds, "\(path).fixedSeconds")
+      try check.amount(correction.secondsPerExtraSegment, "\(path).secondsPerExtraSegment")
     }
     try check.unique(
       corrections.map { Model(architecture: $0.architectureSHA256, batch: $0.batch) }, "corrections"

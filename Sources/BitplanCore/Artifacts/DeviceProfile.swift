@@ -91,13 +91,20 @@ public struct DeviceProfile: Hashable, Sendable, Codable {
     public let factor: Double
     /// Added once per forward pass, in seconds.
     public let fixedSeconds: Double
+    /// Added for every segment of an operator beyond its first, in seconds: rows in another format
+    /// may need the activations quantized again and start a loop of their own.
+    public let secondsPerExtraSegment: Double
 
     /// Makes a correction.
-    public init(architectureSHA256: String, batch: Int, factor: Double, fixedSeconds: Double) {
+    public init(
+      architectureSHA256: String, batch: Int, factor: Double, fixedSeconds: Double,
+      secondsPerExtraSegment: Double = 0
+    ) {
       self.architectureSHA256 = architectureSHA256
       self.batch = batch
       self.factor = factor
       self.fixedSeconds = fixedSeconds
+      self.secondsPerExtraSegment = secondsPerExtraSegment
     }
   }
 

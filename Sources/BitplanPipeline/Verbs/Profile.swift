@@ -49,7 +49,7 @@ extension Workbench {
         name: name, simulated: false, key: key, peaks: measuredPeaks(), workingSetBytes: 0,
         measurements: [], corrections: [])
     var profile = try timed(base, source.model, formats)
-    profile = try corrected(profile, source.model)
+    profile = try WholeModelCorrection(workbench: self, model: source.model).added(to: profile)
     return try ProfileStore.write(profile, to: file)
   }
 
@@ -119,72 +119,6 @@ extension Workbench {
     return left == right ? a.format < b.format : left < right
   }
 
-  /// Runs the whole model in a few uniform formats and stores what the operators do not explain.
-  private func corrected(_ profile: DeviceProfile, _ model: Model) throws -> DeviceProfile {
-    var profile = profile
-    let available = Set(profile.measurements.map(\.format))
-    let probes = ["int3_g64", "int4_g128", "int6_g64", "int8_g128s"].compactMap(WeightFormat.init)
-      .filter(available.contains)
-    let formats = probes.isEmpty ? Array(available.sorted().prefix(2)) : probes
-    progress.begin("whole model", total: formats.count)
-    let quantizer = RoundToNearest(pool: context.pool)
-    var points: [Int: [(sum: Double, whole: Double)]] = [:]
-    for (index, format) in formats.enumerated() {
-      try cancellation.check()
-      progress.advance(index, of: formats.count)
-      var packed = model
-      for (position, _) in model.operators.enumerated() {
-        let codes = quantizer.quantize(model.floatWeights(of: position), as: format)
-        packed = packed.replacing(
-          position, with: .packed(PackedOperator(PackedMatrix(packing: codes))))
-      }
-      let times = try WholeModelTimer(context: context, cancellation: cancellation).measure(packed)
-      for (batch, whole) in times {
-        let sum = try operatorSum(profile, model, format, batch)
-        points[batch, default: []].append((sum, whole))
-      }
-    }
-    var corrections = profile.corrections.filter {
-      $0.architectureSHA256 != model.architectureSHA256
-    }
-    for (batch, samples) in points.sorted(by: { $0.key < $1.key }) {
-      let (factor, fixed) = CorrectionFit.fit(samples)
-      corrections.append(
-        DeviceProfile.Correction(
-          architectureSHA256: model.architectureSHA256, batch: batch, factor: factor,
-          fixedSeconds: fixed))
-    }
-    progress.end("corrections for \(points.count) batch sizes")
-    profile.corrections = corrections
-    return profile
-  }
-
-  private func operatorSum(
-    _ profile: DeviceProfile, _ model: Model, _ format: WeightFormat, _ batch: Int
-  ) throws -> Double {
-    try model.operators.reduce(0) { sum, description in
-      guard let seconds = profile.seconds(format, description, batch: batch) else {
-        throw PipelineError(.internalFailure, "no time for \(format) at \(description.shape)")
-      }
-      return sum + seconds
-    }
-  }
-}
-
-/// From sums of operator times to whole passes.
-enum CorrectionFit {
-  /// `whole ≈ factor · sum + fixed` with a non-negative `fixed`.
-  ///
-  /// With few noisy points a free slope means little, so the slope stays 1 and what is left is
-  /// taken as fixed; only where passes are faster than the sum of their operators does the slope
-  /// give way.
-  static func fit(_ samples: [(sum: Double, whole: Double)]) -> (factor: Double, fixed: Double) {
-    let differences = samples.map { $0.whole - $0.sum }.sorted()
-    let fixed = differences[differences.count / 2]
-    if fixed >= 0 { return (1, fixed) }
-    let ratios = samples.map { $0.whole / $0.sum }.sorted()
-    return (ratios[ratios.count / 2], 0)
-  }
 }
 
 /// A profile in a few lines for people.
