@@ -81,3 +81,16 @@ public struct TextSource: Sendable {
     try self.init(path: beside)
   }
 }
+
+extension Workbench {
+  /// Whether `path` is a packed checkpoint; `false` for anything that is not a single file.
+  public static func isPacked(_ path: String) throws(PipelineError) -> Bool {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), !isFolder.boolValue,
+      path.hasSuffix(".safetensors")
+    else { return false }
+    do { return try PackedCheckpoint.isPacked(path: path) } catch {
+      throw PipelineError(wrapping: error)
+    }
+  }
+}

@@ -149,7 +149,7 @@ struct PlanProblem {
     return points.map { point in
       Candidate(
         segments: point.segments, loss: point.loss, standardError: point.loss * relativeError,
-        storedBytes: point.storedBytes, 
+        storedBytes: point.storedBytes,
         decodeSeconds: hasTimes ? max(0, point.seconds[0] - extra[0]) : nil,
         prefillSeconds: hasTimes ? max(0, point.seconds[1] - extra[1]) : nil)
     }

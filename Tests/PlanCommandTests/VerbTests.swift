@@ -47,6 +47,14 @@ struct VerbTests {
     let recorded = try JSONDecoder().decode(Plan.self, from: Data(contentsOf: planFile))
     #expect(recorded.measured?.storedBytes == plan.predicted.storedBytes)
 
+    let alone = try PlanProcess.run(
+      [
+        "validate", "packed.safetensors", "--plan", "model.plan.json", "--windows", "1",
+        "--evaluation", "model/evaluation.txt", "--time-tolerance", "1000", "--json",
+      ], in: folder)
+    #expect(alone.exitCode == 0, "\(alone.errors)")
+    #expect(alone.output.contains("\"perplexity\""))
+
     let shown = try PlanProcess.run(
       ["show", "model.plan.json", "--html", "report.html"], in: folder)
     #expect(shown.exitCode == 0, "\(shown.errors)")

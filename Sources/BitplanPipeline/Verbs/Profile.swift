@@ -27,8 +27,25 @@ extension Workbench {
     }
   }
 
+  /// The profile of this machine with square shapes that tell what it can do, for no model in
+  /// particular.
+  public func profile(
+    formats: [WeightFormat]? = nil, output: String? = nil, refresh: Bool = false
+  ) throws(PipelineError) -> ProfileStore.Stored {
+    do {
+      return try makeProfile(nil, formats ?? WeightFormat.all, output, refresh)
+    } catch {
+      throw PipelineError(wrapping: error)
+    }
+  }
+
+  /// Shapes that are timed where no model says which are needed.
+  private static let generalShapes = [512, 1024, 2048].map {
+    MatrixShape(outputFeatures: $0, inputFeatures: $0)
+  }
+
   private func makeProfile(
-    _ source: ModelSource, _ formats: [WeightFormat], _ output: String?, _ refresh: Bool
+    _ source: ModelSource?, _ formats: [WeightFormat], _ output: String?, _ refresh: Bool
   ) throws -> ProfileStore.Stored {
     let key = CPUIdentity.key(context)
     let name = CPUIdentity.profileName(key)
@@ -38,7 +55,7 @@ extension Workbench {
       let stored = try ProfileStore.read(file)
       try ProfileStore.requireMatch(stored, key: key)
       existing = stored.profile
-      if Self.isComplete(stored.profile, for: source.model, formats: formats) {
+      if Self.isComplete(stored.profile, for: source?.model, formats: formats) {
         progress.note("profile: reusing \(file.path)")
         return stored
       }
@@ -48,8 +65,10 @@ extension Workbench {
       ?? DeviceProfile(
         name: name, simulated: false, key: key, peaks: measuredPeaks(), workingSetBytes: 0,
         measurements: [], corrections: [])
-    var profile = try timed(base, source.model, formats)
-    profile = try WholeModelCorrection(workbench: self, model: source.model).added(to: profile)
+    var profile = try timed(base, source?.model, formats)
+    if let model = source?.model {
+      profile = try WholeModelCorrection(workbench: self, model: model).added(to: profile)
+    }
     return try ProfileStore.write(profile, to: file)
   }
 
@@ -58,13 +77,14 @@ extension Workbench {
     return MachinePeaks.measure(pool: context.pool) { watch.seconds }
   }
 
-  /// Every case that `model` needs.
-  static func cases(_ model: Model, _ formats: [WeightFormat]) -> Set<CPUProfiler.Case> {
+  /// Every case that `model` needs, or a few general ones.
+  static func cases(_ model: Model?, _ formats: [WeightFormat]) -> Set<CPUProfiler.Case> {
+    let shapes = model.map { $0.operators.filter(\.isMultiplied).map(\.shape) } ?? generalShapes
     var cases: Set<CPUProfiler.Case> = []
-    for description in model.operators where description.isMultiplied {
+    for shape in Set(shapes) {
       for format in formats {
         for batch in [1, PlanProblem.prefillTokens] {
-          cases.insert(.init(format: format, shape: description.shape, batch: batch))
+          cases.insert(.init(format: format, shape: shape, batch: batch))
         }
       }
     }
@@ -72,33 +92,35 @@ extension Workbench {
   }
 
   private static func isComplete(
-    _ profile: DeviceProfile, for model: Model, formats: [WeightFormat]
+    _ profile: DeviceProfile, for model: Model?, formats: [WeightFormat]
   ) -> Bool {
-    let known = Set(
+    guard missing(profile, model, formats).isEmpty else { return false }
+    guard let model else { return true }
+    return [1, PlanProblem.prefillTokens].allSatisfy {
+      profile.correction(model.architectureSHA256, batch: $0) != nil
+    }
+  }
+
+  /// Cases that the profile lacks.
+  private static func missing(
+    _ profile: DeviceProfile, _ model: Model?, _ formats: [WeightFormat]
+  ) -> Set<CPUProfiler.Case> {
+    cases(model, formats).subtracting(
       profile.measurements.map {
         CPUProfiler.Case(format: $0.format, shape: $0.shape, batch: $0.batch)
       })
-    return cases(model, formats).isSubset(of: known)
-      && [1, PlanProblem.prefillTokens].allSatisfy {
-        profile.correction(model.architectureSHA256, batch: $0) != nil
-      }
   }
 
   /// Adds the operator times that are missing.
   private func timed(
-    _ profile: DeviceProfile, _ model: Model, _ formats: [WeightFormat]
+    _ profile: DeviceProfile, _ model: Model?, _ formats: [WeightFormat]
   ) throws -> DeviceProfile {
     var profile = profile
-    let known = Set(
-      profile.measurements.map {
-        CPUProfiler.Case(format: $0.format, shape: $0.shape, batch: $0.batch)
-      })
-    let missing = Array(Self.cases(model, formats).subtracting(known))
+    let missing = Array(Self.missing(profile, model, formats))
     guard !missing.isEmpty else { return profile }
     // As large as the packed weights of a 4-bit plan: what a pass reads between two uses of a tile.
-    let workingSet = model.operators.filter(\.isMultiplied).reduce(0) {
-      $0 + $1.shape.weightCount / 2
-    }
+    let shapes = model.map { $0.operators.filter(\.isMultiplied).map(\.shape) } ?? []
+    let workingSet = model == nil ? 64 << 20 : shapes.reduce(0) { $0 + $1.weightCount / 2 }
     progress.begin("profile", total: missing.count)
     let measured = try CPUProfiler(context: context).measure(missing, workingSetBytes: workingSet) {
       done, total in

@@ -1,3 +1,4 @@
+internal import BitplanCheckpoint
 public import BitplanCore
 internal import BitplanEngine
 internal import BitplanKernels
@@ -122,6 +123,44 @@ extension Workbench {
     do { return try validated(source, request) } catch { throw PipelineError(wrapping: error) }
   }
 
+  /// Executes a packed checkpoint by itself: bytes, times and perplexity. Loss needs the float
+  /// checkpoint as its reference and is left out.
+  public func validate(
+    packed path: String, _ request: ValidateRequest
+  ) throws(PipelineError) -> ValidationResult {
+    do {
+      let plan = try Self.readPlan(request.planFile)
+      let (model, inner) = try PackedCheckpoint.loadWithPlan(path: path)
+      guard inner.operators == plan.operators else {
+        throw PipelineError(
+          .stale,
+          "'\(URL(filePath: path).lastPathComponent)' was packed by another plan than "
+            + "'\(URL(filePath: request.planFile).lastPathComponent)'. Pack the model again.")
+      }
+      progress.begin("execute", total: 1)
+      var costs = try executed(model, plan)
+      if model.objective == .nextToken {
+        let text = try TextSource(
+          path: request.evaluation, defaultName: "evaluation.txt",
+          folder: URL(filePath: path).deletingLastPathComponent(), option: "--evaluation")
+        let windows = try TokenWindows.languageModel(
+          name: text.name, text: text.text, tokenizer: PackedCheckpoint.tokenizer(path: path),
+          count: request.windowCount, length: min(Self.evaluationWindow, model.maximumTokens),
+          placement: .first)
+        costs.perplexity = try LanguageModelEvaluation(windows: windows.windows)
+          .perplexity(of: model, context).perplexity
+      }
+      progress.end("\(model.operators.count) operators")
+      return ValidationResult(
+        predicted: plan.predicted, measured: costs,
+        checks: ValidationChecks.all(plan.predicted, costs, [], plan, request), uniform: [])
+    } catch let error as TokenWindows.TooShort {
+      throw PipelineError(.invalidInput, error.description)
+    } catch {
+      throw PipelineError(wrapping: error)
+    }
+  }
+
   private func validated(
     _ source: ModelSource, _ request: ValidateRequest
   ) throws -> ValidationResult {
@@ -164,12 +203,7 @@ extension Workbench {
 
   private func measure(_ packed: Model, _ plan: Plan, _ meter: LossMeter) throws -> Plan.Costs {
     progress.begin("execute", total: 1)
-    let stored = packed.packedBytes
-    var costs = Plan.Costs(
-      bitsPerWeight: BitsPerWeight(
-        storedBytes: stored, weightCount: plan.model.plannedWeightCount
-      ).value,
-      storedBytes: stored)
+    var costs = try executed(packed, plan)
     let loss = try meter.report(packed)
     switch meter.metric {
     case .klDivergenceNatsPerToken:
@@ -181,11 +215,22 @@ extension Workbench {
       costs.cosineDistance = loss.mean
       costs.cosineDistanceStandardError = loss.standardError
     }
+    progress.end("\(meter.windowCount) windows")
+    return costs
+  }
+
+  /// Bytes and times of a packed model.
+  private func executed(_ packed: Model, _ plan: Plan) throws -> Plan.Costs {
+    let stored = packed.packedBytes
+    var costs = Plan.Costs(
+      bitsPerWeight: BitsPerWeight(
+        storedBytes: stored, weightCount: plan.model.plannedWeightCount
+      ).value,
+      storedBytes: stored)
     let times = try WholeModelTimer(context: context, cancellation: cancellation).measure(packed)
     costs.decodeSecondsPerToken = times[1]
     costs.prefillSeconds = times[PlanProblem.prefillTokens]
     costs.prefillTokens = times[PlanProblem.prefillTokens] == nil ? nil : PlanProblem.prefillTokens
-    progress.end("\(meter.windowCount) windows")
     return costs
   }
 

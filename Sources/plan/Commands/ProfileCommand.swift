@@ -13,8 +13,10 @@ struct ProfileCommand: ParsableCommand {
       """)
 
   @Option(
-    name: .customLong("for"), help: ArgumentHelp("Model whose shapes to time.", valueName: "model"))
-  var model: String
+    name: .customLong("for"),
+    help: ArgumentHelp(
+      "Model whose shapes to time (default: a few general ones).", valueName: "model"))
+  var model: String?
 
   @Option(help: FormatList.help) var formats: FormatList?
 
@@ -30,8 +32,15 @@ struct ProfileCommand: ParsableCommand {
 
   func run() throws {
     try runVerb {
-      let stored = try common.workbench().profile(
-        for: try ModelSource(path: model), formats: formats?.formats, output: out, refresh: refresh)
+      let workbench = try common.workbench()
+      let stored =
+        if let model {
+          try workbench.profile(
+            for: try ModelSource(path: model), formats: formats?.formats, output: out,
+            refresh: refresh)
+        } else {
+          try workbench.profile(formats: formats?.formats, output: out, refresh: refresh)
+        }
       if common.json { try printJSON(stored.profile) } else { print(ProfileSummary.text(stored)) }
     }
   }

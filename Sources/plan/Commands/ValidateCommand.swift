@@ -12,7 +12,10 @@ struct ValidateCommand: ParsableCommand {
       with every uniform format of the same or smaller size. Exit code 4 when a tolerance is broken.
       """)
 
-  @Argument(help: "The float checkpoint, which is also the reference.")
+  @Argument(
+    help:
+      "The float checkpoint, which is also the reference; or a packed one, for bytes, times and perplexity alone."
+  )
   var model: String
 
   @Option(help: ArgumentHelp("The plan.", valueName: "file"))
@@ -71,7 +74,11 @@ struct ValidateCommand: ParsableCommand {
       request.lossTolerance = lossTolerance
       request.comparesUniform = uniform
       request.record = record
-      let result = try common.workbench().validate(try ModelSource(path: model), request)
+      let workbench = try common.workbench()
+      let result =
+        try Workbench.isPacked(model)
+        ? try workbench.validate(packed: model, request)
+        : try workbench.validate(try ModelSource(path: model), request)
       if common.json { try printJSON(result) } else { print(result.text) }
       fflush(nil)
       if let broken = result.failure { throw broken }
