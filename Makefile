@@ -27,7 +27,8 @@ demo: build
 
 test: setup
 	@Scripts/fetch-minilm || true
-	$(SWIFT) build -c $(CONFIGURATION) --build-tests
+	$(SWIFT) build -c $(CONFIGURATION) --build-tests \
+	  --explicit-target-dependency-import-check error
 	$(SWIFT) test -c $(CONFIGURATION) --skip-build
 
 bench-kernels:
