@@ -135,28 +135,29 @@ public struct PlanSearch: Sendable {
       front: front)
   }
 
-  /// The least predicted loss at other sizes, from the smallest plan to the largest.
+  /// The least predicted loss at other sizes, from the smallest plan to 8-bit ones.
   private static func front(
     _ inputs: Inputs, _ problem: PlanProblem
   ) throws(PipelineError) -> [Plan.FrontPoint]? {
     guard inputs.frontPoints > 1 else { return nil }
-    let sizes = problem.candidates.map { $0.map(\.storedBytes) }
-    let smallest = sizes.reduce(0) { $0 + ($1.min() ?? 0) }
-    let largest = min(
-      sizes.reduce(0) { $0 + ($1.max() ?? 0) }, Int(Double(problem.weightCount) * 8.5 / 8))
-    var options = SearchOptions()
-    options.relativeGap = 0.002
-    options.timeLimitSeconds = 1
-    var points: [Plan.FrontPoint] = []
-    for index in 0..<inputs.frontPoints {
-      let share = Double(index) / Double(inputs.frontPoints - 1)
-      let bytes = Double(smallest) + share * Double(largest - smallest)
-      let limit = [Budget(kind: .storedBytes, limit: max(1, bytes.rounded(.up)))]
-      let result = try solve(problem, limit, options)
-      let costs = problem.predicted(result.selection, metric: inputs.sensitivity.metric)
-      let loss = costs.klDivergenceNatsPerToken ?? costs.cosineDistance ?? 0
-      points.append(Plan.FrontPoint(bitsPerWeight: costs.bitsPerWeight, loss: loss))
+    // What the limit is does not matter: the front varies it.
+    let whole = try problem.problem([Budget(kind: .storedBytes, limit: 1)])
+    // Past 8 bits there is next to nothing to gain, and f16 would take half of the axis.
+    let choices = zip(whole.choices, problem.operators).map { choices, description in
+      let small = choices.filter { $0.uses[0] * 8 <= 8.5 * Double(description.shape.weightCount) }
+      return small.isEmpty ? choices : small
     }
-    return points
+    do {
+      let narrowed = try AssignmentProblem(choices: choices, limits: whole.limits)
+      return try Search.front(of: narrowed, pointCount: inputs.frontPoints).map { point in
+        Plan.FrontPoint(
+          bitsPerWeight: BitsPerWeight(
+            storedBytes: Int(point.use), weightCount: problem.weightCount
+          ).value,
+          loss: point.loss + problem.activationCost)
+      }
+    } catch {
+      throw PipelineError(wrapping: error)
+    }
   }
 }
