@@ -10,7 +10,7 @@ struct PlanSearchTests {
   static let shape = MatrixShape(outputFeatures: 64, inputFeatures: 128)
   static let hash = String(repeating: "a", count: 64)
 
-  static let operators = (0..<4).map { layer in
+  static let operators = (0..<4).map { (layer: Int) in
     OperatorDescription(
       name: "model.layers.\(layer).mlp.up_proj", shape: shape, role: .linear, layer: layer)
   }

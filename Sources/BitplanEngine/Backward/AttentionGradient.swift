@@ -81,18 +81,7 @@ struct AttentionGradient {
       }
     }
     let work = headCount * count * count * headSize * 4
-    let threads = pool.threadCount
-    if threads == 1 || keyValueHeadCount == 1 || work < 1 << 16 {
-      for head in 0..<keyValueHeadCount { run(head: head, thread: 0) }
-    } else {
-      pool.run { thread in
-        var head = thread
-        while head < keyValueHeadCount {
-          run(head: head, thread: thread)
-          head += threads
-        }
-      }
-    }
+    RowWork.deal(keyValueHeadCount, isWorthwhile: work >= 1 << 16, pool, run)
   }
 
   /// One query head's operands, inside one task.

@@ -51,7 +51,6 @@ struct Attention {
     FloatProduct.prepare()
     let keyCount = position + count
     precondition(keyCount <= capacity, "more keys than the buffers hold")
-    let threads = pool.threadCount
     let blocks = (count + Self.queryBlock - 1) / Self.queryBlock
     let tasks = headCount * blocks
     let work = headCount * count * keyCount * headSize * 2
@@ -76,17 +75,7 @@ struct Attention {
         }
       }
     }
-    if threads == 1 || tasks == 1 || work < 1 << 16 {
-      for task in 0..<tasks { run(task: task, thread: 0) }
-    } else {
-      pool.run { thread in
-        var task = thread
-        while task < tasks {
-          run(task: task, thread: thread)
-          task += threads
-        }
-      }
-    }
+    RowWork.deal(tasks, isWorthwhile: work >= 1 << 16, pool, run)
   }
 
   /// Addresses of one head's operands, inside one task.

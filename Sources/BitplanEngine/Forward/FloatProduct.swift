@@ -108,17 +108,6 @@ enum FloatProduct {
   static func split(
     _ tiles: Int, work: Int, _ pool: ThreadPool, _ body: @Sendable (Int) -> Void
   ) {
-    let threads = pool.threadCount
-    guard threads > 1, tiles > 1, work >= worthwhileProducts else {
-      for tile in 0..<tiles { body(tile) }
-      return
-    }
-    pool.run { thread in
-      var tile = thread
-      while tile < tiles {
-        body(tile)
-        tile += threads
-      }
-    }
+    RowWork.deal(tiles, isWorthwhile: work >= worthwhileProducts, pool) { tile, _ in body(tile) }
   }
 }
