@@ -82,7 +82,10 @@ let package = Package(
       ]),
     .testTarget(
       name: "BitplanQuantizersTests",
-      dependencies: ["BitplanCore", "BitplanKernels", "BitplanQuantizers", "BitplanTestSupport"]),
+      dependencies: [
+        "BitplanCore", "BitplanCheckpoint", "BitplanKernels", "BitplanQuantizers",
+        "BitplanTestSupport",
+      ]),
     .testTarget(
       name: "BitplanDevicesTests",
       dependencies: ["BitplanCore", "BitplanKernels", "BitplanDevices", "BitplanTestSupport"]),

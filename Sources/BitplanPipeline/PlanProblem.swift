@@ -117,10 +117,8 @@ struct PlanProblem {
       repeating: [Double](repeating: 0, count: indices.count), count: shape.outputFeatures)
     for (position, index) in indices.enumerated() {
       for (place, feature) in bands.rowOrder.enumerated() {
-        let band = place / PackedLayout.tileHeight
-        let size = min(
-          PackedLayout.tileHeight, shape.outputFeatures - band * PackedLayout.tileHeight)
-        rowLosses[feature][position] = bands.losses[index][band] / Double(size)
+        let band = place / bands.height
+        rowLosses[feature][position] = bands.losses[index][band] / Double(bands.rowCount(band))
       }
     }
     let tiles = Double(PackedLayout(formats[0], shape).tileCount)

@@ -14,7 +14,7 @@ public struct GroupGrid: Sendable {
   /// Adding and subtracting 1.5·2²³ rounds a float below 2²² to the nearest integer, ties to even.
   private static let roundingConstant: Float = 12_582_912
 
-  init(scale: Float, zeroPoint: Float, format: WeightFormat) {
+  package init(scale: Float, zeroPoint: Float, format: WeightFormat) {
     // 2⁻²⁰ still has four significant bits as a subnormal binary16; the top keeps the scale finite.
     let bounded = min(max(scale, 9.536_743e-07), 65_504)
     let half = Float16(bounded)

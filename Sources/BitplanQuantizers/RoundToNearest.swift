@@ -78,7 +78,7 @@ public struct RoundToNearest: Sendable {
 
   /// Relative importance of input features: the mean square, floored so that a feature that was
   /// silent during calibration still keeps a sensible code.
-  private static func importance(_ meanSquaredInput: [Float]?, count: Int) -> [Float] {
+  static func importance(_ meanSquaredInput: [Float]?, count: Int) -> [Float] {
     guard let meanSquaredInput else { return [Float](repeating: 1, count: count) }
     let mean = meanSquaredInput.reduce(0, +) / Float(count)
     guard mean > 0, mean.isFinite else { return [Float](repeating: 1, count: count) }
@@ -104,13 +104,13 @@ public struct RoundToNearest: Sendable {
   }
 
   /// Sources shared by all threads, read only.
-  private struct Input: @unchecked Sendable {
+  struct Input: @unchecked Sendable {
     let weights: UnsafeBufferPointer<Float>
     let importance: [Float]
   }
 
   /// Destinations; every thread writes its own rows.
-  private struct Output: @unchecked Sendable {
+  struct Output: @unchecked Sendable {
     let codes: UnsafeMutableBufferPointer<UInt8>
     let scales: UnsafeMutableBufferPointer<UInt16>
     let zeros: UnsafeMutableBufferPointer<UInt8>

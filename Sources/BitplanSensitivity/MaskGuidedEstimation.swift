@@ -1,5 +1,6 @@
 public import BitplanCore
 public import BitplanEngine
+internal import Foundation
 
 /// Mask-guided estimation (OHQ) with the salience of output features (MixLLM) as its prior.
 ///
@@ -26,18 +27,21 @@ public struct MaskGuidedEstimation {
 
   /// - Parameters:
   ///   - gradients: squared output gradients, for ``Method/salience``.
+  ///   - tokenShares: how often each id occurs, `[vocabulary]`, for ``Method/salience``.
   ///   - loss: the metric of a model on the calibration tokens.
   public init(
     model: Model, formats: [WeightFormat], design: MaskDesign, variants: VariantStore,
     statistics: [OperatorStatistics], gradients: GradientStatistics?,
-    loss: @escaping (Model) throws -> Double
+    tokenShares: [Double], loss: @escaping (Model) throws -> Double
   ) {
     self.model = model
     self.formats = formats
     self.design = design
     self.variants = variants
     salience = gradients.map {
-      SaliencePrior(model: model, variants: variants, statistics: statistics, gradients: $0)
+      SaliencePrior(
+        model: model, variants: variants, statistics: statistics, gradients: $0,
+        tokenShares: tokenShares)
     }
     self.loss = loss
   }
@@ -97,38 +101,26 @@ public struct MaskGuidedEstimation {
       max(variants.relativeOutputError(index, $0, tokens: tokens), 1e-14)
     }
     guard let salience else { return Prior(losses: errors, relativeOutputErrors: errors) }
-    switch model.operators[index].role {
-    case .embedding:
-      let losses = formats.map { max(salience.lookUpLoss(index, $0, tokens: tokens), 1e-18) }
-      return Prior(losses: losses, relativeOutputErrors: errors)
-    case .head, .tiedEmbedding:
-      // Rows of rare tokens have next to no gradient, yet at two bits their logits err by whole
-      // units, where the loss is no longer quadratic: the head keeps one format.
-      let losses = formats.map { max(salience.rowLosses(index, $0).reduce(0, +), 1e-18) }
-      return Prior(losses: losses, relativeOutputErrors: errors)
-    case .linear:
-      let rowLosses = formats.map { salience.rowLosses(index, $0) }
-      return Prior(
-        losses: rowLosses.map { max($0.reduce(0, +), 1e-18) }, relativeOutputErrors: errors,
-        bands: bands(rowLosses))
-    }
+    let rowLosses = formats.map { salience.rowLosses(index, $0) }
+    return Prior(
+      losses: rowLosses.map { max($0.reduce(0, +), 1e-18) }, relativeOutputErrors: errors,
+      bands: bands(rowLosses))
   }
 
-  /// Ranks rows by their loss at a low width and adds losses up by bands of 16.
+  /// Ranks rows by their loss at a low width and adds losses up by bands.
   private func bands(_ rowLosses: [[Double]]) -> SensitivityTable.Bands {
     let reference = formats.firstIndex { $0.bitWidth == 3 } ?? 0
     let ranking = rowLosses[reference]
     let order = ranking.indices.sorted {
       ranking[$0] != ranking[$1] ? ranking[$0] > ranking[$1] : $0 < $1
     }
+    let height = SensitivityTable.Bands.height(rows: order.count)
     let losses = rowLosses.map { losses in
-      stride(from: 0, to: order.count, by: PackedLayout.tileHeight).map { begin in
-        order[begin..<min(begin + PackedLayout.tileHeight, order.count)].reduce(0) {
-          $0 + losses[$1]
-        }
+      stride(from: 0, to: order.count, by: height).map { begin in
+        order[begin..<min(begin + height, order.count)].reduce(0) { $0 + losses[$1] }
       }
     }
-    return SensitivityTable.Bands(rowOrder: order, losses: losses)
+    return SensitivityTable.Bands(height: height, rowOrder: order, losses: losses)
   }
 
   private func masked(_ mask: Mask) -> Model {
@@ -138,6 +130,13 @@ public struct MaskGuidedEstimation {
       masked = masked.replacing(index, with: .packed(variants.variant(index, formats[format])))
     }
     return masked
+  }
+
+  /// Five significant digits: more would be noise, and the file holds many of these.
+  private static func rounded(_ value: Double) -> Double {
+    guard value > 0, value.isFinite else { return max(0, value) }
+    let unit = pow(10, (log10(value).rounded(.down)) - 4)
+    return (value / unit).rounded() * unit
   }
 
   private func rows(
@@ -160,8 +159,10 @@ public struct MaskGuidedEstimation {
       }
       let bands = priors[index].bands.map { bands in
         SensitivityTable.Bands(
-          rowOrder: bands.rowOrder,
-          losses: zip(bands.losses, factors).map { losses, factor in losses.map { $0 * factor } })
+          height: bands.height, rowOrder: bands.rowOrder,
+          losses: zip(bands.losses, factors).map { losses, factor in
+            losses.map { Self.rounded($0 * factor) }
+          })
       }
       return SensitivityTable.Row(
         operatorDescription: model.operators[index], entries: entries, bands: bands)

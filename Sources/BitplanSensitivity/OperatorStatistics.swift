@@ -1,18 +1,30 @@
 internal import BitplanCore
 internal import BitplanEngine
 public import BitplanKernels
+public import BitplanQuantizers
 
 /// What one float pass over the calibration tokens tells about an operator's input.
 public struct OperatorStatistics: Sendable {
-  /// `E[x_k²]` for every input feature; `nil` for a table that is only looked up.
-  public let meanSquaredInput: [Float]?
+  /// What codes are found with.
+  public var input: InputStatistics
   /// Sampled inputs `[samples, inputFeatures]`, evenly spread over the calibration tokens.
   public let samples: FloatMatrix
 
   /// Makes statistics.
-  public init(meanSquaredInput: [Float]?, samples: FloatMatrix) {
-    self.meanSquaredInput = meanSquaredInput
+  public init(input: InputStatistics, samples: FloatMatrix) {
+    self.input = input
     self.samples = samples
+  }
+}
+
+extension OperatorStatistics {
+  /// The same statistics of operator `index` with what `moments` know of its input.
+  func withCurvature(_ index: Int, _ moments: InputMoments) -> OperatorStatistics {
+    var result = self
+    result.input = InputStatistics(
+      meanSquares: moments.meanSquares(of: index) ?? input.meanSquares,
+      curvature: moments.meanProducts(of: index).map { InputCurvature($0) })
+    return result
   }
 }
 
@@ -65,7 +77,8 @@ final class StatisticsCollector {
           rows: samples[source].count / columns, columns: columns, values: samples[source])
       shared[source] = matrix
       return OperatorStatistics(
-        meanSquaredInput: moments.meanSquares(of: index), samples: matrix)
+        input: InputStatistics(meanSquares: moments.meanSquares(of: index), curvature: nil),
+        samples: matrix)
     }
   }
 }

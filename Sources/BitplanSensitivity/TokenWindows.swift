@@ -78,6 +78,17 @@ public struct TokenWindows: Hashable, Sendable {
   /// All ids in order.
   public var tokens: [Int] { windows.flatMap { $0 } }
 
+  /// How often each id below `vocabularySize` occurs, with half an occurrence added to each, so that
+  /// an id that this text lacks is not taken for one that never comes; adds up to 1.
+  public func tokenShares(vocabularySize: Int) -> [Double] {
+    var counts = [Double](repeating: 0.5, count: vocabularySize)
+    for window in windows {
+      for id in window where id < vocabularySize { counts[id] += 1 }
+    }
+    let total = counts.reduce(0, +)
+    return counts.map { $0 / total }
+  }
+
   /// SHA-256 of the ids: little-endian 32-bit, each window preceded by its length.
   public var sha256: String {
     var bytes: [UInt8] = []

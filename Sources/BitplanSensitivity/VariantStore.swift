@@ -1,7 +1,7 @@
 public import BitplanCore
 public import BitplanEngine
 public import BitplanKernels
-internal import BitplanQuantizers
+public import BitplanQuantizers
 
 /// Packed forms of a model's operators, quantized when first needed.
 ///
@@ -13,7 +13,7 @@ public final class VariantStore {
 
   private let model: Model
   private let statistics: [OperatorStatistics]
-  private let quantizer: RoundToNearest
+  private let quantizer: OperatorQuantizer
   private var kept: [Key: PackedOperator] = [:]
   private var keptBytes = 0
 
@@ -24,13 +24,13 @@ public final class VariantStore {
 
   /// Variants of the float operators of `model`.
   public init(
-    model: Model, statistics: [OperatorStatistics], pool: ThreadPool,
+    model: Model, statistics: [OperatorStatistics], quantizer: OperatorQuantizer,
     maximumBytes: Int = 2 << 30
   ) {
     precondition(statistics.count == model.operators.count)
     self.model = model
     self.statistics = statistics
-    self.quantizer = RoundToNearest(pool: pool)
+    self.quantizer = quantizer
     self.maximumBytes = maximumBytes
   }
 
@@ -39,8 +39,7 @@ public final class VariantStore {
     let key = Key(index: index, format: format)
     if let packed = kept[key] { return packed }
     let codes = quantizer.quantize(
-      model.floatWeights(of: index), as: format,
-      meanSquaredInput: statistics[index].meanSquaredInput)
+      model.floatWeights(of: index), as: format, statistics[index].input)
     let packed = PackedOperator(PackedMatrix(packing: codes))
     let bytes = format.storedBytes(model.operators[index].shape)
     if keptBytes + bytes <= maximumBytes {

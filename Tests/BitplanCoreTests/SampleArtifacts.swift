@@ -101,11 +101,10 @@ enum SampleArtifacts {
               format: $0, value: 0.003, standardError: 0.0001, relativeOutputError: 0.002)
           },
           bands: SensitivityTable.Bands(
-            rowOrder: Array((0..<description.shape.outputFeatures).reversed()),
+            height: 16, rowOrder: Array((0..<description.shape.outputFeatures).reversed()),
             losses: [int4, int8].map { _ in
               [Double](
-                repeating: 0.001,
-                count: SensitivityTable.Bands.count(rows: description.shape.outputFeatures))
+                repeating: 0.001, count: (description.shape.outputFeatures + 15) / 16)
             }))
       })
   }

@@ -37,7 +37,7 @@ struct PlanSearchTests {
         }
         // Four bands; the first of the order holds nearly all of the loss.
         let made = SensitivityTable.Bands(
-          rowOrder: Array((0..<64).reversed()),
+          height: 16, rowOrder: Array((0..<64).reversed()),
           losses: formats.indices.map { f in [0.97, 0.01, 0.01, 0.01].map { $0 * loss(index, f) } })
         return SensitivityTable.Row(
           operatorDescription: description, entries: entries, bands: bands ? made : nil)

@@ -50,11 +50,12 @@ extension SensitivityTable {
       guard let bands = row.bands else { continue }
       let path = "rows[\(index)].bands"
       let rowCount = row.operatorDescription.shape.outputFeatures
+      try check.count(bands.height, in: 1...MatrixShape.largestSize, "\(path).height")
       guard bands.rowOrder.count == rowCount, Set(bands.rowOrder) == Set(0..<rowCount) else {
         throw check.fail("\(path).rowOrder", "does not name each of the \(rowCount) rows once")
       }
       guard bands.losses.count == options.formats.count,
-        bands.losses.allSatisfy({ $0.count == Bands.count(rows: rowCount) })
+        bands.losses.allSatisfy({ $0.count == bands.count })
       else {
         throw check.fail("\(path).losses", "does not have one loss for every format and band")
       }

@@ -78,27 +78,39 @@ public struct SensitivityTable: Hashable, Sendable, Codable {
     }
   }
 
-  /// The losses of one operator's rows, in bands of a tile's height.
+  /// The losses of one operator's rows, in bands of a few rows.
   ///
   /// Rows are ranked by salience, so that a band holds rows that matter about equally; a plan may
   /// give every band a format of its own.
   public struct Bands: Hashable, Sendable, Codable {
+    /// Rows of a band; the last one holds what is left.
+    public let height: Int
     /// Every output feature once, the most salient first. Band `b` holds places
-    /// `16·b ..< 16·(b + 1)`, the last band what is left.
+    /// `height·b ..< height·(b + 1)`.
     public let rowOrder: [Int]
     /// Predicted loss of every band when it alone takes a format, `[formats][bands]`, in the order
     /// of ``Options/formats``; a format's losses add up to its entry's value.
     public let losses: [[Double]]
 
     /// Makes bands.
-    public init(rowOrder: [Int], losses: [[Double]]) {
+    public init(height: Int, rowOrder: [Int], losses: [[Double]]) {
+      self.height = height
       self.rowOrder = rowOrder
       self.losses = losses
     }
 
-    /// Bands of so many rows.
-    public static func count(rows: Int) -> Int {
-      (rows + PackedLayout.tileHeight - 1) / PackedLayout.tileHeight
+    /// Bands of all rows.
+    public var count: Int { (rowOrder.count + height - 1) / height }
+
+    /// Rows of a band.
+    public func rowCount(_ band: Int) -> Int { min(height, rowOrder.count - band * height) }
+
+    /// The height that keeps an operator of `rows` output features to 256 bands where a tile's
+    /// height allows it: a power of two.
+    public static func height(rows: Int) -> Int {
+      var height = 1
+      while height < PackedLayout.tileHeight, height * 256 < rows { height *= 2 }
+      return height
     }
   }
 
@@ -181,15 +193,14 @@ extension SensitivityTable.Row {
     else { return nil }
     let rowCount = operatorDescription.shape.outputFeatures
     guard let bands, bands.rowOrder.count == rowCount, bands.losses.indices.contains(position),
-      bands.losses[position].count == SensitivityTable.Bands.count(rows: rowCount)
+      bands.losses[position].count == bands.count
     else { return value * Double(segment.rowCount) / Double(rowCount) }
-    let height = PackedLayout.tileHeight
     var isInSegment = [Bool](repeating: false, count: rowCount)
     for row in segment.rows.joined() where row < rowCount { isInSegment[row] = true }
     var total = 0.0
     for (place, row) in bands.rowOrder.enumerated() where isInSegment[row] {
-      let band = place / height
-      total += bands.losses[position][band] / Double(min(height, rowCount - band * height))
+      let band = place / bands.height
+      total += bands.losses[position][band] / Double(bands.rowCount(band))
     }
     return total
   }

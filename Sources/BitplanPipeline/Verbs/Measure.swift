@@ -2,7 +2,7 @@ internal import BitplanCheckpoint
 public import BitplanCore
 internal import BitplanEngine
 internal import BitplanKernels
-internal import BitplanQuantizers
+public import BitplanQuantizers
 internal import BitplanSensitivity
 public import Foundation
 
@@ -14,6 +14,8 @@ public struct MeasureRequest: Sendable {
   public var formats: [WeightFormat]?
   /// Seed of every random choice.
   public var seed: UInt64 = 1
+  /// How codes are found.
+  public var quantizer = OperatorQuantizer.Method.errorFeedback
   /// Name of the estimation method: `salience` or `masks`.
   public var method = "salience"
   /// Where the sensitivity goes; `MODEL.sensitivity.json` in the current folder by default.
@@ -40,6 +42,9 @@ extension Workbench {
   /// Tokens of one calibration window, and how many windows there are.
   static let calibrationWindow = 512
   static let calibrationCount = 8
+  /// Windows for products of input features: a matrix of a thousand features takes several thousand
+  /// tokens to know.
+  static let wideCalibrationCount = 32
 
   /// Measures `source`, or reuses a file that fits.
   public func measure(
@@ -69,7 +74,7 @@ extension Workbench {
       denseCount: 16)
     let options = SensitivityTable.Options(
       method: method.rawValue, seed: request.seed, passCount: design.passCount,
-      formats: formats, quantizer: RoundToNearest.name)
+      formats: formats, quantizer: request.quantizer.provenance)
     let file =
       request.output.map { URL(filePath: $0) }
       ?? OutputNames.beside(source.checkpoint, "sensitivity.json")
@@ -80,16 +85,19 @@ extension Workbench {
       progress.note("measure: reusing \(file.lastPathComponent)")
       return stored
     }
-    let table = try measured(source, windows, design, options, journalFile: file)
+    let table = try measured(
+      source, windows, calibration: request.calibration, design, options, journalFile: file)
     try ArtifactOutput.write(table, to: file)
     return try Self.readSensitivity(file)
   }
 
   /// The calibration tokens of a model.
-  func calibrationWindows(_ source: ModelSource, _ path: String?) throws -> TokenWindows {
+  func calibrationWindows(
+    _ source: ModelSource, _ path: String?, count: Int = Workbench.calibrationCount
+  ) throws -> TokenWindows {
     let text = try TextSource(
       path: path, defaultName: "calibration.txt", folder: source.folder, option: "--calibration")
-    return try windows(source, text, count: Self.calibrationCount, placement: .spread)
+    return try windows(source, text, count: count, placement: .spread)
   }
 
   /// Token windows as the model's objective needs them.
@@ -107,7 +115,8 @@ extension Workbench {
           placement: placement)
       case .sentenceEmbedding:
         return try TokenWindows.encoder(
-          name: text.name, text: text.text, tokenizer: tokenizer, count: count * 8,
+          name: text.name, text: text.text, tokenizer: tokenizer,
+          count: count < .max / 8 ? count * 8 : count,
           length: min(length, 128))
       }
     } catch {
@@ -116,17 +125,18 @@ extension Workbench {
   }
 
   private func measured(
-    _ source: ModelSource, _ windows: TokenWindows, _ design: MaskDesign,
+    _ source: ModelSource, _ windows: TokenWindows, calibration: String?, _ design: MaskDesign,
     _ options: SensitivityTable.Options, journalFile file: URL
   ) throws -> SensitivityTable {
     let model = source.model
-    progress.begin("statistics", total: windows.windows.count)
-    let meter = LossMeter(model: model, windows: windows.windows, context: context)
-    let statistics = try meter.prepare { done in
-      try cancellation.check()
-      progress.advance(done, of: windows.windows.count)
+    guard let quantizer = OperatorQuantizer.Method(provenance: options.quantizer) else {
+      throw PipelineError(.internalFailure, "There is no quantizer '\(options.quantizer)'.")
     }
-    progress.end("\(windows.tokens.count) calibration tokens")
+    let meter = LossMeter(model: model, windows: windows.windows, context: context)
+    let statistics = try statistics(
+      source, meter, windows, calibration: calibration, quantizer,
+      withGradients: options.method == MaskGuidedEstimation.Method.salience.rawValue,
+      seed: options.seed)
     let journal = try PassJournal(
       file: URL(filePath: file.path + ".partial"),
       key: "\(model.identity.sha256) \(windows.sha256) \(options) \(context.kernels.instructionSet)"
@@ -134,13 +144,16 @@ extension Workbench {
     if !journal.losses.isEmpty {
       progress.note("measure: going on after \(journal.losses.count) finished passes")
     }
-    let gradients =
-      options.method == MaskGuidedEstimation.Method.salience.rawValue
-      ? try gradientStatistics(model, windows, seed: options.seed) : nil
     let estimation = MaskGuidedEstimation(
       model: model, formats: options.formats, design: design,
-      variants: VariantStore(model: model, statistics: statistics, pool: context.pool),
-      statistics: statistics, gradients: gradients, loss: meter.loss)
+      variants: VariantStore(
+        model: model, statistics: statistics.operators,
+        quantizer: OperatorQuantizer(quantizer, pool: context.pool)),
+      statistics: statistics.operators, gradients: statistics.gradients,
+      // The whole text: what a token's row is worth is how often the token comes.
+      tokenShares: try calibrationWindows(source, calibration, count: .max)
+        .tokenShares(vocabularySize: model.vocabularySize),
+      loss: meter.loss)
     progress.begin("measure", total: estimation.stepCount)
     let rows = try estimation.run(tokens: windows.tokens, journal: journal) { done in
       try cancellation.check()
@@ -155,18 +168,28 @@ extension Workbench {
       options: options, activationCost: max(0, activationCost), rows: rows)
   }
 
-  private func gradientStatistics(
-    _ model: Model, _ windows: TokenWindows, seed: UInt64
-  ) throws -> GradientStatistics {
-    progress.begin("gradients", total: windows.windows.count)
-    let gradients = try GradientStatistics.gather(
-      model: model, windows: windows.windows, seed: seed, context: context
-    ) { done in
-      try cancellation.check()
-      progress.advance(done, of: windows.windows.count)
-    }
-    progress.end("\(windows.windows.count) backward passes")
-    return gradients
+  /// What the calibration tokens tell, with progress.
+  func statistics(
+    _ source: ModelSource, _ meter: LossMeter, _ windows: TokenWindows, calibration: String?,
+    _ quantizer: OperatorQuantizer.Method, withGradients: Bool, seed: UInt64
+  ) throws -> CalibrationStatistics {
+    let wide = try calibrationWindows(source, calibration, count: Self.wideCalibrationCount)
+    var isFirst = true
+    let statistics = try CalibrationStatistics.gather(
+      meter, windows: windows.windows, wideWindows: wide.windows, quantizer: quantizer,
+      withGradients: withGradients,
+      seed: seed, context: context,
+      begin: { stage, total in
+        if !isFirst { progress.end("\(windows.tokens.count) calibration tokens") }
+        isFirst = false
+        progress.begin(stage, total: total)
+      },
+      progress: { done in
+        try cancellation.check()
+        progress.advance(done, of: windows.windows.count)
+      })
+    progress.end("\(windows.tokens.count) calibration tokens")
+    return statistics
   }
 
   /// Reads and checks a sensitivity file.

@@ -60,7 +60,7 @@ extension Workbench {
     _ source: ModelSource, _ plan: Plan, calibration: String?
   ) throws -> [PackedOperator] {
     try Self.requireMatch(plan, source)
-    let statistics = try calibrationStatistics(source, calibration)
+    let statistics = try calibrationStatistics(source, plan, calibration)
     return try quantized(source, plan, statistics)
   }
 
@@ -68,7 +68,7 @@ extension Workbench {
   func quantized(
     _ source: ModelSource, _ plan: Plan, _ statistics: [OperatorStatistics]
   ) throws -> [PackedOperator] {
-    let quantizer = RoundToNearest(pool: context.pool)
+    let quantizer = OperatorQuantizer(try Self.quantizer(of: plan), pool: context.pool)
     progress.begin("quantize", total: plan.operators.count)
     var result: [PackedOperator] = []
     for (index, assignment) in plan.operators.enumerated() {
@@ -78,8 +78,7 @@ extension Workbench {
       let matrices = assignment.segments.map { segment in
         PackedMatrix(
           packing: quantizer.quantize(
-            weights, rows: segment.rows, as: segment.format,
-            meanSquaredInput: statistics[index].meanSquaredInput))
+            weights, rows: segment.rows, as: segment.format, statistics[index].input))
       }
       if matrices.count == 1 {
         result.append(PackedOperator(matrices[0]))
@@ -94,19 +93,28 @@ extension Workbench {
     return result
   }
 
-  /// Activation statistics on the calibration text, in one float pass.
+  /// Statistics of the calibration text, as the plan's sensitivity was measured with.
   func calibrationStatistics(
-    _ source: ModelSource, _ calibration: String?
+    _ source: ModelSource, _ plan: Plan, _ calibration: String?
   ) throws -> [OperatorStatistics] {
     let windows = try calibrationWindows(source, calibration)
     let meter = LossMeter(model: source.model, windows: windows.windows, context: context)
-    progress.begin("statistics", total: windows.windows.count)
-    let statistics = try meter.prepare { done in
-      try cancellation.check()
-      progress.advance(done, of: windows.windows.count)
+    let quantizer = try Self.quantizer(of: plan)
+    return try statistics(
+      source, meter, windows, calibration: calibration, quantizer,
+      withGradients: quantizer == .errorFeedback, seed: 1
+    ).operators
+  }
+
+  /// How the plan's codes are found.
+  static func quantizer(of plan: Plan) throws(PipelineError) -> OperatorQuantizer.Method {
+    guard let method = OperatorQuantizer.Method(provenance: plan.sensitivity.quantizer) else {
+      throw PipelineError(
+        .stale,
+        "The plan's codes are found by '\(plan.sensitivity.quantizer)', which this version does not "
+          + "know. Make the plan again with 'plan search'.")
     }
-    progress.end("\(windows.tokens.count) calibration tokens")
-    return statistics
+    return method
   }
 
   /// Reads and checks a plan.

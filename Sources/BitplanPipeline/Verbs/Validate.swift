@@ -166,7 +166,7 @@ extension Workbench {
   ) throws -> ValidationResult {
     var plan = try Self.readPlan(request.planFile)
     try Self.requireMatch(plan, source)
-    let statistics = try calibrationStatistics(source, request.calibration)
+    let statistics = try calibrationStatistics(source, plan, request.calibration)
     let packed: Model
     if let path = request.packed {
       packed = try PackedCheckpoint.load(path: path)
@@ -245,7 +245,9 @@ extension Workbench {
     progress.begin("uniform", total: sizes.count)
     var result: [UniformComparison] = []
     let variants = VariantStore(
-      model: source.model, statistics: statistics, pool: context.pool, maximumBytes: 0)
+      model: source.model, statistics: statistics,
+      quantizer: OperatorQuantizer(try Self.quantizer(of: plan), pool: context.pool),
+      maximumBytes: 0)
     for (index, size) in sizes.enumerated() {
       try cancellation.check()
       progress.advance(index, of: sizes.count)

@@ -1,0 +1,75 @@
+public import BitplanCore
+public import BitplanKernels
+
+/// What is known of an operator's input when its codes are sought.
+public struct InputStatistics: Sendable {
+  /// `E[x_k²]` for every input feature; `nil` for a table that is only looked up.
+  public let meanSquares: [Float]?
+  /// The whole curvature; `nil` where none was gathered.
+  public let curvature: InputCurvature?
+
+  /// Makes statistics.
+  public init(meanSquares: [Float]?, curvature: InputCurvature?) {
+    self.meanSquares = meanSquares
+    self.curvature = curvature
+  }
+}
+
+/// The one way from float weights to codes: measuring, packing and validating all use it, so a plan
+/// is packed with the codes that its sensitivity was measured with.
+public struct OperatorQuantizer: Sendable {
+  /// How codes are found.
+  public enum Method: String, Sendable, CaseIterable {
+    /// Each weight to its nearest code, on grids of a clip search.
+    case roundToNearest = "rtn"
+    /// GPTQ and coordinate descent where a curvature is known, else the nearest code.
+    case errorFeedback = "gptq"
+
+    /// The name in a sensitivity's provenance.
+    public var provenance: String {
+      switch self {
+      case .roundToNearest: RoundToNearest.name
+      case .errorFeedback: ErrorFeedback.name
+      }
+    }
+
+    /// The method that a sensitivity's provenance names.
+    public init?(provenance: String) {
+      guard let method = Self.allCases.first(where: { $0.provenance == provenance }) else {
+        return nil
+      }
+      self = method
+    }
+  }
+
+  /// How codes are found.
+  public let method: Method
+  private let nearest: RoundToNearest
+  private let feedback: ErrorFeedback
+
+  /// Quantizes on the threads of `pool`.
+  public init(_ method: Method, pool: ThreadPool) {
+    self.method = method
+    nearest = RoundToNearest(pool: pool)
+    feedback = ErrorFeedback(pool: pool)
+  }
+
+  /// Codes for the rows in `rows`, in that order: one segment.
+  ///
+  /// - Parameters:
+  ///   - weights: `[outputFeatures, inputFeatures]`, finite.
+  ///   - rows: all rows when `nil`.
+  public func quantize(
+    _ weights: FloatMatrix, rows: [Range<Int>]? = nil, as format: WeightFormat,
+    _ statistics: InputStatistics
+  ) -> QuantizedWeights {
+    let rows = rows ?? [0..<weights.rows]
+    if method == .errorFeedback, let curvature = statistics.curvature, format.coding != .float16 {
+      return feedback.quantize(
+        weights, rows: rows, as: format, curvature: curvature,
+        meanSquaredInput: statistics.meanSquares)
+    }
+    return nearest.quantize(
+      weights, rows: rows, as: format, meanSquaredInput: statistics.meanSquares)
+  }
+}

@@ -1,0 +1,133 @@
+public import BitplanCore
+public import BitplanKernels
+internal import CBLAS
+internal import Synchronization
+
+/// Codes found under an operator's ``InputCurvature``: GPTQ, then coordinate descent.
+///
+/// Grids come first and are static: every (row, group) gets the scale and zero point that a clip
+/// search finds (``GroupGrid``). GPTQ then rounds input features in the order of their curvature and
+/// feeds each error forward (Frantar et al. 2023, in the form of LDLQ, which needs no inverse). Its
+/// result is the start of a descent on the same objective: sweeps that let every code and every
+/// scale in turn become the best one for all the others (QuantEase). Rows are independent, so a row
+/// gets the same codes in any segment.
+public struct ErrorFeedback: Sendable {
+  /// Part of the sensitivity's provenance: other codes need another table.
+  public static let name = "gptq+descent"
+
+  /// Pairs of a sweep over codes and a sweep over scales after GPTQ; one more over codes ends it.
+  public var refinements: Int
+
+  private let pool: ThreadPool
+
+  /// Quantizes on the threads of `pool`.
+  ///
+  /// - Parameter refinements: 0 stops after GPTQ.
+  public init(pool: ThreadPool, refinements: Int = 2) {
+    self.pool = pool
+    self.refinements = refinements
+  }
+
+  /// Codes for the rows in `rows`, in that order: one segment.
+  ///
+  /// - Parameters:
+  ///   - weights: `[outputFeatures, inputFeatures]`, finite.
+  ///   - format: an integer format.
+  ///   - curvature: of this operator.
+  ///   - meanSquaredInput: `[inputFeatures]`, what the clip search weighs errors with.
+  public func quantize(
+    _ weights: FloatMatrix, rows: [Range<Int>], as format: WeightFormat,
+    curvature: InputCurvature, meanSquaredInput: [Float]?
+  ) -> QuantizedWeights {
+    let importance = RoundToNearest.importance(meanSquaredInput, count: weights.columns)
+    return quantize(weights, rows: rows, as: format, curvature: curvature) { _, columns, group in
+      importance.withUnsafeBufferPointer {
+        GroupGrid.best(
+          group, importance: UnsafeBufferPointer(rebasing: $0[columns]), format: format)
+      }
+    }
+  }
+
+  /// The same on grids that the caller chooses.
+  ///
+  /// - Parameter grid: given a row, its columns of one group and their weights.
+  package func quantize(
+    _ weights: FloatMatrix, rows: [Range<Int>], as format: WeightFormat,
+    curvature: InputCurvature,
+    grid: @Sendable (_ row: Int, _ columns: Range<Int>, UnsafeBufferPointer<Float>) -> GroupGrid
+  ) -> QuantizedWeights {
+    precondition(curvature.size == weights.columns)
+    let indices = rows.flatMap { Array($0) }
+    let shape = MatrixShape(outputFeatures: indices.count, inputFeatures: weights.columns)
+    let groups = PackedLayout(format, shape).groupCount
+    var codes = [UInt8](repeating: 0, count: shape.weightCount)
+    var scales = [UInt16](repeating: 0, count: shape.outputFeatures * groups)
+    var zeros = [UInt8](
+      repeating: 0, count: format.coding == .affine ? shape.outputFeatures * groups : 0)
+    let chunks = (indices.count + RoundingChunk.height - 1) / RoundingChunk.height
+    let next = Atomic(0)
+    openblas_set_num_threads(1)
+    codes.withUnsafeMutableBufferPointer { codes in
+      scales.withUnsafeMutableBufferPointer { scales in
+        zeros.withUnsafeMutableBufferPointer { zeros in
+          let output = RoundToNearest.Output(codes: codes, scales: scales, zeros: zeros)
+          weights.withUnsafeBufferPointer { source in
+            let input = RoundToNearest.Input(weights: source, importance: [])
+            pool.run { _ in
+              let chunk = RoundingChunk(curvature, format: format)
+              while true {
+                let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+                guard index < chunks else { break }
+                let begin = index * RoundingChunk.height
+                run(
+                  chunk, begin..<min(begin + RoundingChunk.height, indices.count), indices, format,
+                  input, grid, into: output)
+              }
+            }
+          }
+        }
+      }
+    }
+    return QuantizedWeights(
+      format: format, shape: shape,
+      payload: .integer(codes: codes, scales: scales, zeroPoints: zeros))
+  }
+
+  private func run(
+    _ chunk: RoundingChunk, _ places: Range<Int>, _ indices: [Int], _ format: WeightFormat,
+    _ input: RoundToNearest.Input,
+    _ grid: (Int, Range<Int>, UnsafeBufferPointer<Float>) -> GroupGrid,
+    into output: RoundToNearest.Output
+  ) {
+    let columns = output.codes.count / indices.count
+    let groups = output.scales.count / indices.count
+    for (row, place) in places.enumerated() {
+      let begin = indices[place] * columns
+      let weights = UnsafeBufferPointer(rebasing: input.weights[begin..<begin + columns])
+      let grids = (0..<groups).map { group in
+        let range = group * format.groupSize..<min((group + 1) * format.groupSize, columns)
+        return grid(indices[place], range, UnsafeBufferPointer(rebasing: weights[range]))
+      }
+      chunk.set(row: row, weights: weights, grids: grids)
+    }
+    for row in places.count..<RoundingChunk.height { chunk.clear(row: row) }
+    chunk.feedForward()
+    for _ in 0..<refinements {
+      chunk.descend()
+      chunk.refitScales()
+    }
+    if refinements > 0 { chunk.descend() }
+    for (row, place) in places.enumerated() {
+      chunk.copyCodes(
+        row: row,
+        into: UnsafeMutableBufferPointer(
+          rebasing: output.codes[place * columns..<(place + 1) * columns]))
+      for group in 0..<groups {
+        output.scales[place * groups + group] = chunk.scaleBits(row: row, group: group)
+        if format.coding == .affine {
+          output.zeros[place * groups + group] = chunk.zeroPoint(row: row, group: group)
+        }
+      }
+    }
+  }
+}
