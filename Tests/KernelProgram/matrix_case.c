@@ -123,8 +123,15 @@ matrix_case make_matrix_case(case_shape s, uint64_t seed) {
   const int64_t count = s.tokens * s.input_features;
   c.x = allocate((size_t)count * 4);
   for (int64_t i = 0; i < count; i++) {
-    const int is_extreme = s.pattern == CODES_TOP || s.pattern == CODES_BOTTOM;
-    c.x[i] = is_extreme ? (i / s.input_features % 2 ? -127.0f : 127.0f) : next_activation(&g);
+    if (s.pattern == CODES_TOP || s.pattern == CODES_BOTTOM) {
+      c.x[i] = i / s.input_features % 2 ? -127.0f : 127.0f;
+    } else if (s.pattern == CODES_TIES) {
+      // The first of a group makes the scale 1; the others are multiples of a half.
+      const int is_first = i % s.input_features % s.group_size == 0;
+      c.x[i] = is_first ? 127.0f : (float)((int)(next_bits(&g) % 509) - 254) * 0.5f;
+    } else {
+      c.x[i] = next_activation(&g);
+    }
   }
   if (s.pattern == CODES_NOT_FINITE) {
     const float values[3] = {NAN, INFINITY, -INFINITY};

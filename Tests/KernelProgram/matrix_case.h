@@ -12,6 +12,8 @@ typedef enum {
   CODES_TOP,
   /// Codes 0, largest zero points, activations all ±127.
   CODES_BOTTOM,
+  /// Random, and activations halfway between two codes, where rounding shows.
+  CODES_TIES,
   /// Random, and one activation of the first token is a NaN or infinite.
   CODES_NOT_FINITE,
 } code_pattern;
