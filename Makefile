@@ -27,6 +27,7 @@ demo: build
 
 test: setup
 	@Scripts/fetch-minilm || true
+	Scripts/test-arm
 	$(SWIFT) build -c $(CONFIGURATION) --build-tests \
 	  --explicit-target-dependency-import-check error
 	$(SWIFT) test -c $(CONFIGURATION) --skip-build

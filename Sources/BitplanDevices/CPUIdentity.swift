@@ -10,11 +10,7 @@ public enum CPUIdentity {
   public static let model: String = {
     #if os(Linux)
       let text = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
-      let fields = firstProcessor(text)
-      let name =
-        fields["model name"] ?? fields["CPU part"].map { "Arm part \($0)" } ?? "unknown CPU"
-      let numbers = ["cpu family", "model", "stepping"].compactMap { fields[$0] }
-      return numbers.count == 3 ? "\(name) (\(numbers.joined(separator: "-")))" : name
+      return name(firstProcessor(text))
     #else
       var size = 0
       guard sysctlbyname("machdep.cpu.brand_string", nil, &size, nil, 0) == 0 else {
@@ -27,6 +23,23 @@ public enum CPUIdentity {
       return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
     #endif
   }()
+
+  /// A CPU's name from the fields of `/proc/cpuinfo`.
+  ///
+  /// x86 tells a name, family, model and stepping; 64-bit Arm only numbers: who made the CPU, which
+  /// part it is, and its variant and revision.
+  package static func name(_ fields: [String: String]) -> String {
+    func numbers(_ keys: [String]) -> String? {
+      let values = keys.compactMap { fields[$0] }
+      return values.count == keys.count ? values.joined(separator: "-") : nil
+    }
+    if let name = fields["model name"] {
+      return numbers(["cpu family", "model", "stepping"]).map { "\(name) (\($0))" } ?? name
+    }
+    guard let part = numbers(["CPU implementer", "CPU part"]) else { return "unknown CPU" }
+    let name = "Arm CPU \(part)"
+    return numbers(["CPU variant", "CPU revision"]).map { "\(name) (\($0))" } ?? name
+  }
 
   /// The fields of the first processor in the text of `/proc/cpuinfo`.
   package static func firstProcessor(_ text: String) -> [String: String] {

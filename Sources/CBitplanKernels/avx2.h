@@ -99,4 +99,24 @@ BP_INLINE void bp256_store(
   }
 }
 
+/// Codes of one tile, one byte each, to `out` at a multiple of 32.
+BP_INLINE void bp256_expand_tile(const int32_t bits, const bp_matrix *w, int64_t tile, uint8_t *out) {
+  const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
+  for (int64_t group = 0; group < w->groups; group++) {
+    const uint8_t *low = bp_codes_at(w, tile, group);
+    const uint8_t *high = low + 2 * low_bits * w->group_size;
+    for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
+      BP_UNROLL for (int u = 0; u < 8; u++) {
+        BP_UNROLL for (int half = 0; half < 2; half++) {
+          _mm256_store_si256(
+              (__m256i *)(out + 64 * u + 32 * half), bp256_unpack(bits, low, high, u, half));
+        }
+      }
+      low += 64 * low_bits;
+      high += 64 * high_bits;
+      out += 512;
+    }
+  }
+}
+
 #endif

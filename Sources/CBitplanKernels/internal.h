@@ -113,6 +113,7 @@ void bp_multiply_float16_avx2(
     const uint16_t *w, int64_t rows, int64_t input_features, const float *x, int64_t x_stride,
     const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t token_begin,
     int64_t token_end);
+extern const bp_kernels bp_kernels_avxvnni;
 extern const bp_kernels bp_kernels_avx512vnni;
 extern const bp_vector_operations bp_vector_operations_avx512vnni;
 void bp_multiply_avx512vnni(
@@ -128,6 +129,21 @@ void bp_multiply_float16_avx512vnni(
 #endif
 #if defined(__x86_64__) && defined(__linux__)
 extern const bp_kernels bp_kernels_avx512amx;
+#endif
+
+#if defined(__aarch64__)
+extern const bp_kernels bp_kernels_neon_dotprod;
+extern const bp_kernels bp_kernels_neon_i8mm;
+void bp_multiply_neon_dotprod(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
+void bp_quantize_neon(
+    const float *x, int64_t stride, int64_t input_features, const bp_activations *out,
+    int64_t block_begin, int64_t block_end);
+void bp_multiply_float16_neon(
+    const uint16_t *w, int64_t rows, int64_t input_features, const float *x, int64_t x_stride,
+    const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t token_begin,
+    int64_t token_end);
 #endif
 
 #endif

@@ -134,25 +134,6 @@ BP_INLINE void multiply_tile(
   }
 }
 
-BP_INLINE void expand_tile(const int32_t bits, const bp_matrix *w, int64_t tile, uint8_t *out) {
-  const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
-  for (int64_t group = 0; group < w->groups; group++) {
-    const uint8_t *low = bp_codes_at(w, tile, group);
-    const uint8_t *high = low + 2 * low_bits * w->group_size;
-    for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
-      BP_UNROLL for (int u = 0; u < 8; u++) {
-        BP_UNROLL for (int half = 0; half < 2; half++) {
-          _mm256_store_si256(
-              (__m256i *)(out + 64 * u + 32 * half), bp256_unpack(bits, low, high, u, half));
-        }
-      }
-      low += 64 * low_bits;
-      high += 64 * high_bits;
-      out += 512;
-    }
-  }
-}
-
 BP_INLINE void multiply_width(
     const int32_t bits, const bp_matrix *w, const bp_activations *x, const bp_output *y,
     int64_t tile_begin, int64_t tile_end, int64_t block_begin, int64_t block_end,
@@ -170,7 +151,7 @@ BP_INLINE void multiply_width(
       continue;
     }
     if (expanded) {
-      expand_tile(bits, w, tile, scratch);
+      bp256_expand_tile(bits, w, tile, scratch);
       codes = scratch;
     }
     for (int64_t block = block_begin; block < block_end; block++) {

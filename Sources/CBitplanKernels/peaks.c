@@ -1,16 +1,21 @@
+#include "bitplan_kernels.h"
 #include "bitplan_peaks.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include "peaks_neon.h"
 #endif
 
 bp_peak_isa bp_peak_best_isa(void) {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw")) {
-    return BP_PEAK_AVX512VNNI;
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return BP_PEAK_AVX2;
+  if (bp_isa_supported(BP_ISA_AVX512VNNI)) return BP_PEAK_AVX512VNNI;
+  if (bp_isa_supported(BP_ISA_AVXVNNI)) return BP_PEAK_AVXVNNI;
+  if (bp_isa_supported(BP_ISA_AVX2)) return BP_PEAK_AVX2;
+#elif defined(__aarch64__)
+  if (bp_isa_supported(BP_ISA_NEON_I8MM)) return BP_PEAK_NEON_I8MM;
+  if (bp_isa_supported(BP_ISA_NEON_DOTPROD)) return BP_PEAK_NEON_DOTPROD;
+  return BP_PEAK_NEON;
 #endif
   return BP_PEAK_SCALAR;
 }
@@ -84,6 +89,19 @@ __attribute__((target("avx2,fma"))) static int32_t int8_avx2(int64_t n, int64_t 
   return _mm256_extract_epi32(acc[0], 0);
 }
 
+__attribute__((target("avx2,avxvnni"))) static int32_t int8_avxvnni(
+    int64_t n, int64_t *multiply_adds) {
+  __m256i acc[12], a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(2);
+  for (int k = 0; k < 12; k++) acc[k] = _mm256_setzero_si256();
+  for (int64_t i = 0; i < n; i++) {
+    KEEP(a);
+    for (int k = 0; k < 12; k++) acc[k] = _mm256_dpbusd_avx_epi32(acc[k], a, b);
+  }
+  for (int k = 1; k < 12; k++) acc[0] = _mm256_add_epi32(acc[0], acc[k]);
+  *multiply_adds = n * 12 * 32;
+  return _mm256_extract_epi32(acc[0], 0);
+}
+
 __attribute__((target("avx2,fma"))) static float float_avx2(int64_t n, int64_t *multiply_adds) {
   __m256 acc[12], a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(1.0f);
   for (int k = 0; k < 12; k++) acc[k] = _mm256_setzero_ps();
@@ -138,7 +156,9 @@ AVX512 static float float_avx512(int64_t n, int64_t *multiply_adds) {
 uint64_t bp_peak_read(const void *data, size_t bytes, bp_peak_isa isa) {
 #if defined(__x86_64__)
   if (isa == BP_PEAK_AVX512VNNI) return read_avx512(data, bytes / 64);
-  if (isa == BP_PEAK_AVX2) return read_avx2(data, bytes / 32);
+  if (isa == BP_PEAK_AVX2 || isa == BP_PEAK_AVXVNNI) return read_avx2(data, bytes / 32);
+#elif defined(__aarch64__)
+  if (isa != BP_PEAK_SCALAR) return bp_peak_read_neon(data, bytes / 64);
 #endif
   (void)isa;
   return read_scalar(data, bytes / 8);
@@ -147,7 +167,11 @@ uint64_t bp_peak_read(const void *data, size_t bytes, bp_peak_isa isa) {
 int32_t bp_peak_int8(int64_t iterations, bp_peak_isa isa, int64_t *multiply_adds) {
 #if defined(__x86_64__)
   if (isa == BP_PEAK_AVX512VNNI) return int8_avx512(iterations, multiply_adds);
+  if (isa == BP_PEAK_AVXVNNI) return int8_avxvnni(iterations, multiply_adds);
   if (isa == BP_PEAK_AVX2) return int8_avx2(iterations, multiply_adds);
+#elif defined(__aarch64__)
+  if (isa == BP_PEAK_NEON_I8MM) return bp_peak_int8_i8mm(iterations, multiply_adds);
+  if (isa == BP_PEAK_NEON_DOTPROD) return bp_peak_int8_dotprod(iterations, multiply_adds);
 #endif
   (void)isa;
   return int8_scalar(iterations, multiply_adds);
@@ -156,7 +180,9 @@ int32_t bp_peak_int8(int64_t iterations, bp_peak_isa isa, int64_t *multiply_adds
 float bp_peak_float32(int64_t iterations, bp_peak_isa isa, int64_t *multiply_adds) {
 #if defined(__x86_64__)
   if (isa == BP_PEAK_AVX512VNNI) return float_avx512(iterations, multiply_adds);
-  if (isa == BP_PEAK_AVX2) return float_avx2(iterations, multiply_adds);
+  if (isa == BP_PEAK_AVX2 || isa == BP_PEAK_AVXVNNI) return float_avx2(iterations, multiply_adds);
+#elif defined(__aarch64__)
+  if (isa != BP_PEAK_SCALAR) return bp_peak_float32_neon(iterations, multiply_adds);
 #endif
   (void)isa;
   return float_scalar(iterations, multiply_adds);

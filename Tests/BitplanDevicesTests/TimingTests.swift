@@ -31,6 +31,25 @@ struct TimingTests {
     #expect(CPUIdentity.firstProcessor("no colon here\n\n").isEmpty)
   }
 
+  @Test("a CPU is named by what the system tells")
+  func cpuNames() {
+    func name(_ text: String) -> String { CPUIdentity.name(CPUIdentity.firstProcessor(text)) }
+    #expect(
+      name("model name : Xeon\ncpu family : 6\nmodel : 85\nstepping : 7\n") == "Xeon (6-85-7)")
+    #expect(name("model name : Xeon\ncpu family : 6\n") == "Xeon")
+    #expect(
+      name(
+        "processor : 0\nFeatures : fp asimd\nCPU implementer : 0x41\nCPU architecture: 8\n"
+          + "CPU variant : 0x3\nCPU part : 0xd0c\nCPU revision : 1\n")
+        == "Arm CPU 0x41-0xd0c (0x3-1)")
+    #expect(name("CPU implementer : 0x61\nCPU part : 0x022\n") == "Arm CPU 0x61-0x022")
+    #expect(name("") == "unknown CPU")
+    let key = DeviceProfile.Key(
+      cpuModel: "Arm CPU 0x41-0xd0c (0x3-1)", instructionSet: "neon_dotprod", threadCount: 4,
+      kernelBuild: "x")
+    #expect(CPUIdentity.profileName(key) == "arm-cpu-0x41-0xd0c-0x3-1-neon_dotprod-4t")
+  }
+
   @Test("every case is timed once, in order, with kept repeats")
   func profiler() throws {
     let context = KernelContext(

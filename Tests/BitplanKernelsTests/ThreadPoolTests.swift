@@ -11,7 +11,13 @@ private final class Counter: Sendable {
 }
 
 struct ThreadPoolTests {
-  @Test("every index runs once, again and again", arguments: [1, 2, 3, 4])
+  /// From one thread to twice as many as there are processors.
+  static let threadCounts: [Int] = {
+    let processors = ThreadPool.availableProcessorCount
+    return Set([1, 2, 3, processors, processors + 1, 2 * processors]).sorted()
+  }()
+
+  @Test("every index runs once, again and again", arguments: threadCounts)
   func runsEveryIndexOnce(_ threads: Int) {
     let pool = ThreadPool(threadCount: threads)
     let counts = Mutex([Int](repeating: 0, count: threads))
@@ -46,6 +52,20 @@ struct ThreadPoolTests {
     #expect(total.value == 9 + 4 * 200 * 3)
   }
 
+  @Test("pools of one process do not disturb each other", arguments: threadCounts)
+  func pools(_ threads: Int) async {
+    let totals = [Counter(), Counter(), Counter()]
+    await withTaskGroup(of: Void.self) { group in
+      for total in totals {
+        group.addTask {
+          let pool = ThreadPool(threadCount: threads)
+          for _ in 0..<100 { pool.run { _ in total.add() } }
+        }
+      }
+    }
+    #expect(totals.map(\.value) == [Int](repeating: 100 * threads, count: 3))
+  }
+
   @Test("results do not depend on the number of threads", arguments: InstructionSet.supported)
   func sameBits(_ set: InstructionSet) throws {
     var generator = SeededGenerator(state: 13)
@@ -56,7 +76,7 @@ struct ThreadPoolTests {
         for tokens in [1, 6, 70] {
           let values = generator.floats(tokens * shape.columns)
           let expected = product(weights, values, tokens: tokens, try makeContext(set))
-          for threads in [2, 3, 4] {
+          for threads in Self.threadCounts.dropFirst() {
             let actual = product(
               weights, values, tokens: tokens, try makeContext(set, threads: threads))
             #expect(firstDifference(expected, actual) == nil, "\(format), \(threads) threads")

@@ -33,12 +33,15 @@ extern "C" {
 /// Output features of a tile: the height at which rows are interleaved.
 #define BP_TILE_HEIGHT 16
 
-/// Instruction sets, slowest first.
+/// Instruction sets; those of one architecture slowest first.
 typedef enum {
   BP_ISA_SCALAR = 0,
   BP_ISA_AVX2 = 1,
-  BP_ISA_AVX512VNNI = 2,
-  BP_ISA_AVX512AMX = 3,
+  BP_ISA_AVXVNNI = 2,
+  BP_ISA_AVX512VNNI = 3,
+  BP_ISA_AVX512AMX = 4,
+  BP_ISA_NEON_DOTPROD = 5,
+  BP_ISA_NEON_I8MM = 6,
   BP_ISA_COUNT
 } bp_isa;
 

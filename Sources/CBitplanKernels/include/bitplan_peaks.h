@@ -7,8 +7,16 @@
 // What this CPU can do at most, measured by loops that do nothing else. Each function runs on the
 // calling thread; callers time it and run one on every thread for a machine's total.
 
-/// Instruction sets that the loops are written for, best first.
-typedef enum { BP_PEAK_SCALAR = 0, BP_PEAK_AVX2 = 1, BP_PEAK_AVX512VNNI = 2 } bp_peak_isa;
+/// Instruction sets that the loops are written for; those of one architecture best last.
+typedef enum {
+  BP_PEAK_SCALAR = 0,
+  BP_PEAK_AVX2 = 1,
+  BP_PEAK_AVXVNNI = 2,
+  BP_PEAK_AVX512VNNI = 3,
+  BP_PEAK_NEON = 4,
+  BP_PEAK_NEON_DOTPROD = 5,
+  BP_PEAK_NEON_I8MM = 6,
+} bp_peak_isa;
 
 /// The best of them that this CPU and operating system can run.
 bp_peak_isa bp_peak_best_isa(void);

@@ -1,0 +1,158 @@
+#ifndef BITPLAN_NEON_H
+#define BITPLAN_NEON_H
+
+// What the NEON files share. A tile of 16 output features is four registers, or quarters: rows
+// 0–3, 4–7, 8–11 and 12–15. Everything here is part of every 64-bit Arm CPU.
+
+#include "internal.h"
+
+#include <arm_neon.h>
+
+/// One unit (4 input features of 16 output features) of one plane, a quarter of a tile: bytes with
+/// the plane's bits at the bottom.
+BP_INLINE uint8x16_t bp_neon_plane(
+    const int32_t bits, const uint8_t *plane, int unit, int quarter) {
+  const int per_byte = 8 / bits;
+  const uint8x16_t bytes = vld1q_u8(plane + 64 * (unit / per_byte) + 16 * quarter);
+  const uint8x16_t shift = vdupq_n_u8((uint8_t)(bits * (unit % per_byte)));
+  return (bytes >> shift) & vdupq_n_u8((uint8_t)((1 << bits) - 1));
+}
+
+/// Unit `unit` of a chunk of 8, a quarter of a tile, as unsigned bytes.
+BP_INLINE uint8x16_t bp_neon_unpack(
+    const int32_t bits, const uint8_t *low, const uint8_t *high, int unit, int quarter) {
+  const int32_t low_bits = bp_low_bits(bits);
+  const uint8x16_t codes = bp_neon_plane(low_bits, low, unit, quarter);
+  if (bits == low_bits) return codes;
+  const uint8x16_t above = bp_neon_plane(bits - low_bits, high, unit, quarter);
+  return codes | (above << vdupq_n_u8((uint8_t)low_bits));
+}
+
+/// One plane of 16 zero points as bytes: byte i holds row i + j · 2 · bits at bit bits · j.
+BP_INLINE uint8x16_t bp_neon_zero_plane(const int32_t bits, const uint8_t *p) {
+  static const uint8_t shifts_4[16] = {0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4};
+  static const uint8_t shifts_2[16] = {0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6};
+  static const uint8_t shifts_1[16] = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7};
+  if (bits == 8) return vld1q_u8(p);
+  if (bits == 4) {
+    const uint8x8_t bytes = vld1_u8(p);
+    return (vcombine_u8(bytes, bytes) >> vld1q_u8(shifts_4)) & vdupq_n_u8(15);
+  }
+  if (bits == 2) {
+    uint32_t word;
+    memcpy(&word, p, 4);
+    return (vreinterpretq_u8_u32(vdupq_n_u32(word)) >> vld1q_u8(shifts_2)) & vdupq_n_u8(3);
+  }
+  uint16_t word;
+  memcpy(&word, p, 2);
+  return (vreinterpretq_u8_u16(vdupq_n_u16(word)) >> vld1q_u8(shifts_1)) & vdupq_n_u8(1);
+}
+
+/// The 16 zero points of one group of one tile, `2^(bits − 1)` each where none are stored.
+BP_INLINE void bp_neon_zero_points(
+    const int32_t bits, const bp_matrix *w, int64_t tile, int64_t group, int32x4_t zero[4]) {
+  uint8x16_t bytes = vdupq_n_u8((uint8_t)(1 << (bits - 1)));
+  if (w->zero_points) {
+    const uint8_t *p = bp_zero_points_at(w, tile, group);
+    const int32_t low = bp_low_bits(bits);
+    bytes = bp_neon_zero_plane(low, p);
+    if (bits != low) {
+      bytes |= bp_neon_zero_plane(bits - low, p + 2 * low) << vdupq_n_u8((uint8_t)low);
+    }
+  }
+  const uint16x8_t first = vmovl_u8(vget_low_u8(bytes)), second = vmovl_high_u8(bytes);
+  zero[0] = vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(first)));
+  zero[1] = vreinterpretq_s32_u32(vmovl_high_u16(first));
+  zero[2] = vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(second)));
+  zero[3] = vreinterpretq_s32_u32(vmovl_high_u16(second));
+}
+
+/// 16 binary16 numbers as floats.
+BP_INLINE void bp_neon_scales(const uint16_t *p, float32x4_t scale[4]) {
+  const float16x8_t first = vreinterpretq_f16_u16(vld1q_u16(p));
+  const float16x8_t second = vreinterpretq_f16_u16(vld1q_u16(p + 8));
+  scale[0] = vcvt_f32_f16(vget_low_f16(first));
+  scale[1] = vcvt_high_f32_f16(first);
+  scale[2] = vcvt_f32_f16(vget_low_f16(second));
+  scale[3] = vcvt_high_f32_f16(second);
+}
+
+/// y + d · (s·t), where d is `sum` without its zero points' part.
+BP_INLINE float32x4_t bp_neon_accumulate(
+    float32x4_t y, int32x4_t sum, int32x4_t zero, int32_t negated_sum, float32x4_t weight_scale,
+    float activation_scale) {
+  sum = vmlaq_n_s32(sum, zero, negated_sum);
+  return vfmaq_f32(y, vcvtq_f32_s32(sum), vmulq_n_f32(weight_scale, activation_scale));
+}
+
+/// Writes `4 · quarters` results of one token from packed row `first` on, without those past the
+/// last row.
+BP_INLINE void bp_neon_store(
+    const bp_output *y, int64_t token, int64_t first, int64_t rows, const int quarters,
+    const float32x4_t *value) {
+  const int64_t count = BP_MIN(4 * quarters, rows - first);
+  float *target = y->values + token * y->stride;
+  if (y->row_map == NULL && count == 4 * quarters) {
+    BP_UNROLL for (int q = 0; q < quarters; q++) vst1q_f32(target + first + 4 * q, value[q]);
+    return;
+  }
+  float values[BP_TILE_HEIGHT];
+  BP_UNROLL for (int q = 0; q < quarters; q++) vst1q_f32(values + 4 * q, value[q]);
+  for (int64_t row = 0; row < count; row++) {
+    target[y->row_map ? (int64_t)y->row_map[first + row] : first + row] = values[row];
+  }
+}
+
+// ---- Many tokens: some tiles are made ready in scratch memory that stays in L2, one byte a code,
+// and multiplied by one block of tokens after the other.
+
+/// A tile in scratch memory.
+typedef struct {
+  /// 16 bytes an input feature, in the order of the kernel.
+  const uint8_t *codes;
+  /// `[group][16]`.
+  const float *scales;
+  /// `[group][16]`: what the negated sum of activations is multiplied by.
+  const int32_t *zeros;
+} bp_neon_tile;
+
+/// Most tiles that are ready at once, and the bytes that they may take: the more, the less often
+/// the activations are read.
+#define BP_NEON_MOST_TILES 4
+#define BP_NEON_TILES_BYTES (320 << 10)
+
+/// Scratch memory of one tile: codes, scales and zero points.
+BP_INLINE int64_t bp_neon_tile_bytes(const bp_matrix *w) {
+  return w->groups * (w->group_size + 8) * BP_TILE_HEIGHT;
+}
+
+/// Tiles that are made ready together.
+BP_INLINE int64_t bp_neon_tiles_together(const bp_matrix *w) {
+  const int64_t tiles = BP_NEON_TILES_BYTES / bp_neon_tile_bytes(w);
+  return tiles < 1 ? 1 : BP_MIN(tiles, BP_NEON_MOST_TILES);
+}
+
+/// Where tile `index` of those in `scratch` has its parts.
+BP_INLINE bp_neon_tile bp_neon_tile_at(const bp_matrix *w, uint8_t *scratch, int64_t index) {
+  uint8_t *codes = scratch + index * bp_neon_tile_bytes(w);
+  uint8_t *scales = codes + w->groups * w->group_size * BP_TILE_HEIGHT;
+  uint8_t *zeros = scales + w->groups * BP_TILE_HEIGHT * 4;
+  return (bp_neon_tile){codes, (const float *)scales, (const int32_t *)zeros};
+}
+
+/// Fills the scales and zero points of a tile; every zero point is lowered by `offset`.
+BP_INLINE void bp_neon_expand_scales(
+    const int32_t bits, const bp_matrix *w, int64_t tile, int32_t offset, bp_neon_tile out) {
+  for (int64_t group = 0; group < w->groups; group++) {
+    float32x4_t scale[4];
+    int32x4_t zero[4];
+    bp_neon_scales(bp_scales_at(w, tile, group), scale);
+    bp_neon_zero_points(bits, w, tile, group, zero);
+    BP_UNROLL for (int q = 0; q < 4; q++) {
+      vst1q_f32((float *)out.scales + group * 16 + 4 * q, scale[q]);
+      vst1q_s32((int32_t *)out.zeros + group * 16 + 4 * q, zero[q] - vdupq_n_s32(offset));
+    }
+  }
+}
+
+#endif

@@ -1,0 +1,267 @@
+#include "matrix_case.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#pragma STDC FP_CONTRACT OFF
+
+/// binary16 to float by its definition (IEEE 754-2019, 3.4); finite numbers only.
+static float float_from_half(uint16_t half) {
+  const int exponent = half >> 10 & 31, mantissa = half & 0x3FF;
+  const float magnitude = exponent ? ldexpf((float)(1024 + mantissa), exponent - 25)
+                                   : ldexpf((float)mantissa, -24);
+  return half & 0x8000 ? -magnitude : magnitude;
+}
+
+/// The expected result of integer weights, row-major inputs.
+static void expect_integers(
+    matrix_case *c, const uint8_t *codes, const uint16_t *scales, const uint8_t *zeros) {
+  const case_shape s = c->shape;
+  int32_t *a = allocate((size_t)s.input_features * sizeof *a);
+  float *t = allocate((size_t)c->groups * sizeof *t);
+  for (int64_t token = 0; token < s.tokens; token++) {
+    const float *x = c->x + token * s.input_features;
+    for (int64_t group = 0; group < c->groups; group++) {
+      const int64_t first = group * s.group_size;
+      const int64_t last = first + s.group_size < s.input_features ? first + s.group_size
+                                                                   : s.input_features;
+      float largest = 0;
+      for (int64_t k = first; k < last; k++) {
+        if (!(fabsf(x[k]) <= largest)) largest = fabsf(x[k]);
+        if (x[k] != x[k]) break;
+      }
+      t[group] = largest < 0x1p-110f ? 0 : largest / 127.0f;
+      for (int64_t k = first; k < last; k++) {
+        const float code = x[k] * (127.0f / largest);
+        // A NaN, as an infinite activation times 0 is, becomes −127: fmaxf returns the number.
+        a[k] = t[group] == 0 ? 0 : (int32_t)nearbyintf(fminf(127.0f, fmaxf(-127.0f, code)));
+      }
+    }
+    for (int64_t row = 0; row < s.rows; row++) {
+      float y = 0;
+      for (int64_t group = 0; group < c->groups; group++) {
+        const int32_t zero =
+            s.is_affine ? zeros[row * c->groups + group] : 1 << (s.bit_width - 1);
+        int32_t d = 0;
+        for (int64_t k = group * s.group_size;
+             k < (group + 1) * s.group_size && k < s.input_features; k++) {
+          d += ((int32_t)codes[row * s.input_features + k] - zero) * a[k];
+        }
+        const float scale = float_from_half(scales[row * c->groups + group]) * t[group];
+        y = fmaf((float)d, scale, y);
+      }
+      const int64_t place = c->row_map ? c->row_map[row] : row;
+      c->expected[token * s.rows + place] = y;
+    }
+  }
+  free(a);
+  free(t);
+}
+
+static void make_integers(matrix_case *c, generator *g) {
+  const case_shape s = c->shape;
+  const int64_t count = s.rows * s.input_features, scale_count = s.rows * c->groups;
+  const uint8_t top = (uint8_t)((1 << s.bit_width) - 1);
+  uint8_t *codes = allocate((size_t)count), *zeros = allocate((size_t)scale_count);
+  uint16_t *scales = allocate((size_t)scale_count * 2);
+  for (int64_t i = 0; i < count; i++) {
+    codes[i] = s.pattern == CODES_TOP ? top
+        : s.pattern == CODES_BOTTOM   ? 0
+                                      : (uint8_t)(next_bits(g) & top);
+  }
+  for (int64_t i = 0; i < scale_count; i++) {
+    scales[i] = next_half(g);
+    zeros[i] = s.pattern == CODES_TOP ? 0
+        : s.pattern == CODES_BOTTOM   ? top
+                                      : (uint8_t)(next_bits(g) & top);
+  }
+  c->codes_bytes = c->tiles * c->groups * 2 * s.bit_width * s.group_size;
+  c->scales_bytes = c->tiles * c->groups * BP_TILE_HEIGHT * 2;
+  c->zeros_bytes = s.is_affine ? c->tiles * c->groups * 2 * s.bit_width : 0;
+  c->codes = allocate((size_t)c->codes_bytes);
+  c->scales = allocate((size_t)c->scales_bytes);
+  bp_pack_codes(codes, s.rows, s.input_features, s.bit_width, s.group_size, c->codes);
+  bp_pack_scales(scales, s.rows, c->groups, c->scales);
+  if (s.is_affine) {
+    c->zeros = allocate((size_t)c->zeros_bytes);
+    bp_pack_zero_points(zeros, s.rows, c->groups, s.bit_width, c->zeros);
+  }
+  expect_integers(c, codes, scales, zeros);
+  free(codes);
+  free(zeros);
+  free(scales);
+}
+
+static void make_halves(matrix_case *c, generator *g) {
+  const case_shape s = c->shape;
+  uint16_t *weights = allocate((size_t)(s.rows * s.input_features) * 2);
+  for (int64_t i = 0; i < s.rows * s.input_features; i++) weights[i] = next_half(g);
+  c->codes_bytes = c->tiles * BP_TILE_HEIGHT * s.input_features * 2;
+  c->codes = allocate((size_t)c->codes_bytes);
+  bp_pack_float16(weights, s.rows, s.input_features, (uint16_t *)c->codes);
+  for (int64_t token = 0; token < s.tokens; token++) {
+    for (int64_t row = 0; row < s.rows; row++) {
+      float y = 0;
+      for (int64_t k = 0; k < s.input_features; k++) {
+        y = fmaf(
+            float_from_half(weights[row * s.input_features + k]),
+            c->x[token * s.input_features + k], y);
+      }
+      c->expected[token * s.rows + (c->row_map ? c->row_map[row] : row)] = y;
+    }
+  }
+  free(weights);
+}
+
+matrix_case make_matrix_case(case_shape s, uint64_t seed) {
+  generator g = {seed};
+  matrix_case c = {.shape = s};
+  c.tiles = (s.rows + BP_TILE_HEIGHT - 1) / BP_TILE_HEIGHT;
+  c.groups = (s.input_features + s.group_size - 1) / s.group_size;
+  const int64_t count = s.tokens * s.input_features;
+  c.x = allocate((size_t)count * 4);
+  for (int64_t i = 0; i < count; i++) {
+    if (s.pattern == CODES_TOP || s.pattern == CODES_BOTTOM) {
+      c.x[i] = i / s.input_features % 2 ? -127.0f : 127.0f;
+    } else if (s.pattern == CODES_TIES) {
+      // The first of a group makes the scale 1; the others are multiples of a half.
+      const int is_first = i % s.input_features % s.group_size == 0;
+      c.x[i] = is_first ? 127.0f : (float)((int)(next_bits(&g) % 509) - 254) * 0.5f;
+    } else {
+      c.x[i] = next_activation(&g);
+    }
+  }
+  if (s.pattern == CODES_NOT_FINITE) {
+    const float values[3] = {NAN, INFINITY, -INFINITY};
+    c.x[s.input_features - 1] = values[seed % 3];
+  }
+  if (s.has_row_map) {
+    // A permutation: rows backwards, every other one exchanged with its neighbour.
+    c.row_map = allocate((size_t)(c.tiles * BP_TILE_HEIGHT) * 4);
+    for (int64_t row = 0; row < s.rows; row++) {
+      const int64_t other = (row ^ 1) < s.rows ? row ^ 1 : row;
+      c.row_map[row] = (uint32_t)(s.rows - 1 - other);
+    }
+  }
+  c.expected = allocate((size_t)(s.tokens * s.rows) * 4);
+  if (s.bit_width == 16) {
+    make_halves(&c, &g);
+  } else {
+    make_integers(&c, &g);
+  }
+  hash_results(c.expected, s.tokens * s.rows);
+  return c;
+}
+
+void free_matrix_case(matrix_case *c) {
+  free(c->codes);
+  free(c->zeros);
+  free(c->scales);
+  free(c->x);
+  free(c->row_map);
+  free(c->expected);
+}
+
+/// Elements of the output between one token's results and the next's, which must stay untouched.
+enum { gap = 3 };
+static const uint32_t untouched = 0x7FC0BEEF;
+
+static int64_t first_difference(const matrix_case *c, const float *y) {
+  const int64_t stride = c->shape.rows + gap;
+  for (int64_t token = 0; token < c->shape.tokens; token++) {
+    for (int64_t i = 0; i < stride; i++) {
+      const int64_t index = token * stride + i;
+      if (i < c->shape.rows) {
+        if (!same(c->expected[token * c->shape.rows + i], y[index])) return index;
+      } else if (token + 1 < c->shape.tokens && memcmp(y + index, &untouched, 4) != 0) {
+        return index;
+      }
+    }
+  }
+  return -1;
+}
+
+static void multiply_integers(
+    const bp_kernels *set, const matrix_case *c, const bp_output *y, const float *x,
+    placement where, int pieces) {
+  const case_shape s = c->shape;
+  buffer codes = copy_to_buffer(c->codes, (size_t)c->codes_bytes, where);
+  buffer scales = copy_to_buffer(c->scales, (size_t)c->scales_bytes, where);
+  buffer zeros = {NULL, NULL, 0};
+  if (c->zeros) zeros = copy_to_buffer(c->zeros, (size_t)c->zeros_bytes, where);
+  const bp_matrix w = {
+      codes.data, scales.data, zeros.data, s.rows, c->groups, s.group_size, s.bit_width,
+  };
+  const bp_activation_order order = set->activation_order(s.tokens, s.group_size);
+  const int64_t blocks = (s.tokens + order.block - 1) / order.block;
+  const int64_t padded = blocks * order.block;
+  buffer a = make_buffer((size_t)(padded * c->groups * s.group_size), where);
+  buffer a_scales = make_buffer((size_t)(padded * c->groups) * 4, where);
+  buffer a_sums = make_buffer((size_t)(padded * c->groups) * 4, where);
+  const bp_activations activations = {
+      a.data, a_scales.data, a_sums.data, s.tokens, c->groups, s.group_size, order.block,
+      order.depth,
+  };
+  // Scratch memory is promised to be aligned, so its size is rounded up.
+  const size_t scratch_bytes = (set->scratch_bytes(&w, s.tokens) + 63) / 64 * 64;
+  buffer scratch = make_buffer(scratch_bytes, where);
+  for (int64_t i = 0; i < pieces; i++) {
+    set->quantize(
+        x, s.input_features, s.input_features, &activations, blocks * i / pieces,
+        blocks * (i + 1) / pieces);
+  }
+  // Kernels for a few tokens take them all at once.
+  const int block_pieces = blocks > 1 ? pieces : 1;
+  for (int64_t i = 0; i < pieces; i++) {
+    for (int64_t j = 0; j < block_pieces; j++) {
+      set->multiply(
+          &w, &activations, y, c->tiles * i / pieces, c->tiles * (i + 1) / pieces,
+          blocks * j / block_pieces, blocks * (j + 1) / block_pieces, scratch.data);
+    }
+  }
+  free_buffer(&codes);
+  free_buffer(&scales);
+  free_buffer(&zeros);
+  free_buffer(&a);
+  free_buffer(&a_scales);
+  free_buffer(&a_sums);
+  free_buffer(&scratch);
+}
+
+void check_matrix_case(
+    const bp_kernels *set, const matrix_case *c, placement where, int pieces) {
+  const case_shape s = c->shape;
+  const int64_t stride = s.rows + gap, count = (s.tokens - 1) * stride + s.rows;
+  buffer x = copy_to_buffer(c->x, (size_t)(s.tokens * s.input_features) * 4, where);
+  buffer values = make_buffer((size_t)count * 4, where);
+  for (int64_t i = 0; i < count; i++) memcpy((char *)values.data + 4 * i, &untouched, 4);
+  buffer map = {NULL, NULL, 0};
+  if (c->row_map) map = copy_to_buffer(c->row_map, (size_t)s.rows * 4, where);
+  const bp_output y = {values.data, stride, map.data};
+  if (s.bit_width == 16) {
+    buffer w = copy_to_buffer(c->codes, (size_t)c->codes_bytes, where);
+    for (int64_t i = 0; i < pieces; i++) {
+      for (int64_t j = 0; j < pieces; j++) {
+        set->multiply_float16(
+            w.data, s.rows, s.input_features, x.data, s.input_features, &y,
+            c->tiles * i / pieces, c->tiles * (i + 1) / pieces, s.tokens * j / pieces,
+            s.tokens * (j + 1) / pieces);
+      }
+    }
+    free_buffer(&w);
+  } else {
+    multiply_integers(set, c, &y, x.data, where, pieces);
+  }
+  char what[160];
+  snprintf(
+      what, sizeof what, "%d bits, groups of %d%s, [%lld, %lld], %lld tokens, pattern %d, %s",
+      s.bit_width, s.group_size, s.is_affine ? "" : " without zero points", (long long)s.rows,
+      (long long)s.input_features, (long long)s.tokens, s.pattern,
+      where == AFTER_GUARD ? "after a guard" : "before a guard");
+  report(set->name, what, first_difference(c, values.data));
+  free_buffer(&x);
+  free_buffer(&values);
+  free_buffer(&map);
+}

@@ -1,0 +1,94 @@
+#include "vector_cases.h"
+
+#include "support.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#pragma STDC FP_CONTRACT OFF
+
+/// Results of one operation of one set, with inputs and output at `where`.
+typedef struct {
+  const bp_vector_operations *table;
+  placement where;
+  int64_t count;
+  const float *a, *b;
+} run;
+
+enum { operation_count = 11 };
+static const char *const names[operation_count] = {
+    "rms_norm", "layer_norm", "softmax",    "silu_multiply", "gelu",         "add",
+    "dot",      "add_scaled", "key_scores", "key_scores 64", "weighted_sum",
+};
+
+/// Runs operation `index`; writes at most `count` results and returns how many.
+static int64_t apply(const run *r, int index, float *out) {
+  const int64_t n = r->count;
+  // Keys or rows of a matrix of 5 rows; with 64 columns where the head size is fixed.
+  const int64_t rows = 5, size = index == 9 ? 64 : n;
+  const int64_t elements = index >= 8 ? rows * size : n;
+  buffer a = copy_to_buffer(r->a, (size_t)elements * 4, r->where);
+  buffer b = copy_to_buffer(r->b, (size_t)(index == 10 ? rows : index >= 8 ? size : n) * 4, r->where);
+  const int64_t results = index == 6 ? 1 : index == 8 || index == 9 ? rows : n;
+  buffer y = make_buffer((size_t)results * 4, r->where);
+  float *target = y.data;
+  switch (index) {
+    case 0: r->table->rms_norm(a.data, b.data, 1e-5f, target, n); break;
+    case 1: r->table->layer_norm(a.data, b.data, a.data, 1e-12f, target, n); break;
+    case 2:
+      memcpy(target, a.data, (size_t)n * 4);
+      r->table->softmax(target, n);
+      break;
+    case 3: r->table->silu_multiply(a.data, b.data, target, n); break;
+    case 4: r->table->gelu(a.data, target, n); break;
+    case 5: r->table->add(a.data, b.data, target, n); break;
+    case 6: target[0] = r->table->dot(a.data, b.data, n); break;
+    case 7:
+      memcpy(target, b.data, (size_t)n * 4);
+      r->table->add_scaled(a.data, 0.3f, target, n);
+      break;
+    case 8:
+    case 9: r->table->key_scores(b.data, a.data, size, rows, size, 0.125f, target); break;
+    default: r->table->weighted_sum(b.data, a.data, n, rows, n, target); break;
+  }
+  memcpy(out, target, (size_t)results * 4);
+  free_buffer(&a);
+  free_buffer(&b);
+  free_buffer(&y);
+  return results;
+}
+
+void check_vector_operations(void) {
+  static const int64_t counts[] = {1, 3, 15, 16, 17, 31, 32, 33, 64, 100, 128};
+  enum { largest = 128, rows = 5 };
+  static float a[rows * largest], b[rows * largest];
+  generator g = {21};
+  for (int i = 0; i < rows * largest; i++) {
+    a[i] = 3 * next_activation(&g);
+    b[i] = next_activation(&g);
+  }
+  const bp_vector_operations *scalar = bp_vector_operations_for(BP_ISA_SCALAR);
+  for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+    for (int index = 0; index < operation_count; index++) {
+      float expected[largest], actual[largest];
+      const run reference = {scalar, AFTER_GUARD, counts[i], a, b};
+      const int64_t results = apply(&reference, index, expected);
+      hash_results(expected, results);
+      for (int isa = 0; isa < BP_ISA_COUNT; isa++) {
+        const bp_vector_operations *table = bp_vector_operations_for((bp_isa)isa);
+        if (!table) continue;
+        for (placement where = AFTER_GUARD; where <= BEFORE_GUARD; where++) {
+          const run r = {table, where, counts[i], a, b};
+          apply(&r, index, actual);
+          int64_t difference = -1;
+          for (int64_t k = results - 1; k >= 0; k--) {
+            if (!same(expected[k], actual[k])) difference = k;
+          }
+          char what[80];
+          snprintf(what, sizeof what, "%s of %lld", names[index], (long long)counts[i]);
+          report(bp_kernels_for((bp_isa)isa)->name, what, difference);
+        }
+      }
+    }
+  }
+}
