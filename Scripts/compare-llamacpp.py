@@ -22,6 +22,9 @@ import sys
 import tempfile
 import time
 
+# Two BLAS threads gain little on matrices this small, and spin where others need the processor.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import gguf
 import llama_cpp
 import numpy
@@ -39,13 +42,6 @@ LINEAR = [("attn_q", "self_attn.q_proj", "attention"), ("attn_k", "self_attn.k_p
           ("ffn_gate", "mlp.gate_proj", "feedForward"), ("ffn_up", "mlp.up_proj", "feedForward"),
           ("ffn_down", "mlp.down_proj", "gated")]
 NORMS = [("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm")]
-# The imatrix argument changed with the C API; older packages cannot take one from here.
-IMATRIX_FIELD = "imatrix"
-
-
-class ImatrixEntry(ctypes.Structure):
-    """`llama_model_imatrix_data` of llama.h; a list of them ends with a null name."""
-    _fields_ = [("name", ctypes.c_char_p), ("data", ctypes.POINTER(ctypes.c_float)), ("size", ctypes.c_size_t)]
 
 
 def read_floats(path):
@@ -212,11 +208,11 @@ def quantize(source, target, name, means):
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}")
     parameters.nthread = os.cpu_count()
-    entries = (ImatrixEntry * (len(means) + 1))()
+    entries = (llama_cpp.llama_model_imatrix_data * (len(means) + 1))()  # the last one's name is null
     for entry, (tensor, values) in zip(entries, means.items()):
         entry.name, entry.size = tensor.encode(), values.size
         entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-    setattr(parameters, IMATRIX_FIELD, ctypes.addressof(entries))
+    parameters.imatrix = entries
     if llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters)) != 0:
         sys.exit(f"llama.cpp could not quantize to {name}.")
 
@@ -268,14 +264,14 @@ def main():
     parser.add_argument("--plan", default=ROOT / ".build/release/plan", type=pathlib.Path)
     parser.add_argument("--out", default=ROOT / "Results/peers-accuracy", type=pathlib.Path)
     parser.add_argument("--types", default=",".join(TYPES), help="llama.cpp's types, separated by commas")
-    parser.add_argument("--imatrix-windows", default=128, type=int,
+    parser.add_argument("--imatrix-windows", default=64, type=int,
                         help="windows of 512 calibration tokens, spread over the text")
     parser.add_argument("--windows", default=16, type=int, help="held-out windows of 512 tokens")
     parser.add_argument("--work", type=pathlib.Path, help="folder to keep files in (default: a temporary one)")
     parser.add_argument("--sensitivity", type=pathlib.Path, help="sensitivity file to plan from (default: measured)")
     parser.add_argument("--search-options", default="", help="further options of 'plan search'")
     options = parser.parse_args()
-    if IMATRIX_FIELD not in dict(llama_cpp.llama_model_quantize_params._fields_):
+    if not hasattr(llama_cpp, "llama_model_imatrix_data"):
         sys.exit("This llama-cpp-python has no importance matrix in its quantizer; install a newer one.")
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.work or pathlib.Path(temporary)).resolve()

@@ -36,9 +36,14 @@ struct KernelBench {
   }
 
   static func main() throws {
-    var bench = KernelBench()
-    try bench.parse(Array(CommandLine.arguments.dropFirst()))
-    try bench.run()
+    do {
+      var bench = KernelBench()
+      try bench.parse(Array(CommandLine.arguments.dropFirst()))
+      try bench.run()
+    } catch let error as UsageError {
+      FileHandle.standardError.write(Data("Error: \(error.description)\n".utf8))
+      exit(64)
+    }
   }
 
   struct UsageError: Error, CustomStringConvertible {

@@ -30,7 +30,8 @@ extension KernelBench {
       throw UsageError(description: "This build lacks int8_g128s or int4_g128.")
     }
     var records: [Record] = []
-    print("| kernels | shape | threads | tokens | two segments, ms | parts by rows, ms | overhead |")
+    print(
+      "| kernels | shape | threads | tokens | two segments, ms | parts by rows, ms | overhead |")
     print("|---|---|---|---|---|---|---|")
     for count in Set(threads).sorted() {
       let pool = ThreadPool(threadCount: count)
