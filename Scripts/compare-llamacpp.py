@@ -239,8 +239,8 @@ class Plan:
         """The best plan whose packed file is at most `limit` bytes; None where there is none."""
         overhead, best = limit // 20, None
         for _ in range(5):
-            found = self.run("search", self.model, "--budget", f"{(limit - overhead) / 1e3:.3f}KB", "--sensitivity",
-                             "sensitivity.json", "--out", "p.json", "--json", "--quiet", *self.extra)
+            found = self.run("search", self.model, "--budget", f"{(limit - overhead) / 1e3:.3f}KB",
+                             "--out", "p.json", "--json", "--quiet", *self.extra)
             if found.returncode == 2:
                 return best
             packed = json.loads(self.run("pack", self.model, "--plan", "p.json", "--out", "packed.safetensors",
@@ -283,7 +283,7 @@ def compare(options, folder):
     model = Model(MODEL)
     plan = Plan(options.plan.resolve(), folder, MODEL, options.search_options.split())
     if options.sensitivity:
-        shutil.copy(options.sensitivity, folder / "sensitivity.json")
+        shutil.copy(options.sensitivity, folder / f"{MODEL.name}.sensitivity.json")
     log = llama_cpp.llama_log_callback(lambda level, text, data: None)
     llama_cpp.llama_log_set(log, None)
 
