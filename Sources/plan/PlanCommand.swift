@@ -28,7 +28,8 @@ struct PlanCommand: AsyncParsableCommand {
     version: PlanVersion.text,
     subcommands: [
       SearchCommand.self, ProfileCommand.self, MeasureCommand.self, PackCommand.self,
-      RunCommand.self, ValidateCommand.self, ShowCommand.self, DiffCommand.self,
+      RunCommand.self, ValidateCommand.self, CompareCommand.self, ShowCommand.self,
+      DiffCommand.self,
     ],
     defaultSubcommand: SearchCommand.self)
 }

@@ -16,6 +16,8 @@ struct UsageTests {
     ["run", "model", "--prompt", "x", "--tokens", "0"],
     ["run", "model", "--prompt", "x", "--top-p", "2"],
     ["validate", "model", "--plan", "p.json", "--windows", "0"],
+    ["compare", "model"],
+    ["compare", "model", "other", "--windows", "0"],
     ["nonsense", "model", "extra"],
   ]
 
@@ -35,6 +37,7 @@ struct UsageTests {
       ["measure", "nowhere/model.safetensors"],
       ["profile", "--for", "nowhere"],
       ["run", "nowhere.safetensors", "--prompt", "x"],
+      ["compare", "nowhere.safetensors", "nowhere"],
       ["show", "nowhere.plan.json"],
       ["diff", "nowhere.plan.json", "nowhere.plan.json"],
     ])
@@ -70,7 +73,8 @@ struct UsageTests {
   @Test(
     "every verb explains itself",
     arguments: [
-      [], ["search"], ["profile"], ["measure"], ["pack"], ["run"], ["validate"], ["show"], ["diff"],
+      [], ["search"], ["profile"], ["measure"], ["pack"], ["run"], ["validate"], ["compare"],
+      ["show"], ["diff"],
     ])
   func help(_ verb: [String]) throws {
     let folder = try PlanProcess.temporaryFolder()

@@ -6,6 +6,7 @@ import Foundation
 ///
 ///     kernel-bench [--threads 1,2] [--instruction-sets avx512vnni,avx512amx] [--formats …]
 ///                  [--shapes 4096x4096,…] [--tokens 1,8,512] [--repeats N] [--out results.json]
+///                  [--mode formats|segments|requests]
 @main
 struct KernelBench {
   var threads = [1, ThreadPool.availableProcessorCount]
@@ -20,13 +21,29 @@ struct KernelBench {
   var tokens = [1, 8, 512]
   var repeats = 5
   var out: String?
+  var mode = Mode.formats
   /// Weights that decode rotates through: more than the last-level cache of any current server.
   let memory = AlignedBytes(count: 768 << 20)
 
+  /// What is timed.
+  enum Mode: String {
+    /// Every format alone.
+    case formats
+    /// An operator of two formats against its parts.
+    case segments
+    /// What standard input asks for.
+    case requests
+  }
+
   static func main() throws {
-    var bench = KernelBench()
-    try bench.parse(Array(CommandLine.arguments.dropFirst()))
-    try bench.run()
+    do {
+      var bench = KernelBench()
+      try bench.parse(Array(CommandLine.arguments.dropFirst()))
+      try bench.run()
+    } catch let error as UsageError {
+      FileHandle.standardError.write(Data("Error: \(error.description)\n".utf8))
+      exit(64)
+    }
   }
 
   struct UsageError: Error, CustomStringConvertible {
@@ -55,6 +72,11 @@ struct KernelBench {
       case "--tokens": tokens = try list(value) { Int($0) }
       case "--repeats": repeats = try list(value) { Int($0) }[0]
       case "--out": out = value
+      case "--mode":
+        guard let known = Mode(rawValue: value) else {
+          throw UsageError(description: "'--mode \(value)' is not formats, segments or requests.")
+        }
+        mode = known
       case "--shapes":
         shapes = try list(value) { text in
           let sizes = text.split(separator: "x").compactMap { Int($0) }
@@ -75,6 +97,14 @@ struct KernelBench {
           of: generator.next() & 0x3BFF_3BFF_3BFF_3BFF, toByteOffset: 8 * index, as: UInt64.self)
       }
     }
+    switch mode {
+    case .formats: try runFormats()
+    case .segments: try runSegments()
+    case .requests: try answerRequests()
+    }
+  }
+
+  private func runFormats() throws {
     var records: [Record] = []
     for count in Set(threads).sorted() {
       let pool = ThreadPool(threadCount: count)
@@ -120,27 +150,7 @@ struct KernelBench {
   ) -> [(String, Record)] {
     let layout = PackedLayout(format, shape)
     let copies = max(1, memory.count / layout.storedBytes)
-    let x = Activations(capacity: batch, inputFeatures: shape.inputFeatures)
-    var generator = SeededGenerator(state: 2)
-    x.values.withUnsafeMutableBufferPointer { values in
-      for index in values.indices { values[index] = Float.random(in: -1...1, using: &generator) }
-    }
-    let y = FloatMatrix(rows: batch, columns: shape.outputFeatures)
-    var samples = Samples()
-    var copy = 0
-    // A decode round touches every copy once, so that each comes from memory again.
-    for _ in 0..<(batch > 8 ? repeats : max(repeats, copies)) {
-      let start = copy % copies * layout.storedBytes
-      copy += 1
-      guard
-        let matrix = try? PackedMatrix(
-          layout,
-          bytes: ByteSlice(region: memory, range: start..<start + layout.storedBytes))
-      else { continue }
-      let weights = PackedOperator(matrix)
-      x.didChange(tokenCount: batch)
-      samples.time { context.multiply(weights, x, into: y) }
-    }
+    let samples = samples(format, shape, batch, context)
     let operations = Double(shape.weightCount) * Double(batch)
     let conditions = [
       "format": format.identifier, "shape": "\(shape)", "tokens": "\(batch)",
@@ -165,6 +175,37 @@ struct KernelBench {
           ])
       )
     ]
+  }
+
+  /// Times of one multiplication, activation quantization included, by weights that were not read
+  /// since the others were.
+  func samples(
+    _ format: WeightFormat, _ shape: MatrixShape, _ batch: Int, _ context: KernelContext
+  ) -> Samples {
+    let layout = PackedLayout(format, shape)
+    let copies = max(1, memory.count / layout.storedBytes)
+    let x = Activations(capacity: batch, inputFeatures: shape.inputFeatures)
+    var generator = SeededGenerator(state: 2)
+    x.values.withUnsafeMutableBufferPointer { values in
+      for index in values.indices { values[index] = Float.random(in: -1...1, using: &generator) }
+    }
+    let y = FloatMatrix(rows: batch, columns: shape.outputFeatures)
+    var samples = Samples()
+    var copy = 0
+    // A decode round touches every copy once, so that each comes from memory again.
+    for _ in 0..<(batch > 8 ? repeats : max(repeats, copies)) {
+      let start = copy % copies * layout.storedBytes
+      copy += 1
+      guard
+        let matrix = try? PackedMatrix(
+          layout,
+          bytes: ByteSlice(region: memory, range: start..<start + layout.storedBytes))
+      else { continue }
+      let weights = PackedOperator(matrix)
+      x.didChange(tokenCount: batch)
+      samples.time { context.multiply(weights, x, into: y) }
+    }
+    return samples
   }
 
   /// Adds the share of the bound: bandwidth for up to 8 tokens, the vpdpbusd peak (float peak for

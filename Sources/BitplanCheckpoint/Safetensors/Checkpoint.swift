@@ -31,6 +31,8 @@ public final class Checkpoint: Sendable {
   public let tensors: [Tensor]
   /// `__metadata__` of the (first) file.
   public let metadata: [String: String]
+  /// Bytes of all weight files, headers included.
+  public let fileBytes: Int
 
   private let file: String
   private let places: [ExactString: Place]
@@ -62,6 +64,7 @@ public final class Checkpoint: Sendable {
       Tensor(name: $0.entry.name, dataType: $0.entry.dataType, shape: $0.entry.shape)
     }
     metadata = files.first?.metadata ?? [:]
+    fileBytes = files.reduce(0) { $0 + $1.mapped.count }
     self.places = places
   }
 

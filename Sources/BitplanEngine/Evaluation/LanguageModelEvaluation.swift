@@ -181,7 +181,8 @@ public struct LanguageModelEvaluation: Sendable {
   /// KL(reference ‖ model), both run window by window: nothing is kept, so memory does not grow
   /// with the text.
   public func divergence(
-    of model: Model, from reference: Model, _ context: KernelContext
+    of model: Model, from reference: Model, _ context: KernelContext,
+    progress: (_ windowsDone: Int) throws(EngineError) -> Void = { _ in }
   ) throws(EngineError) -> Divergence {
     let session = Session(model, context: context, capacity: longestWindow)
     let other = Session(reference, context: context, capacity: longestWindow)
@@ -192,7 +193,7 @@ public struct LanguageModelEvaluation: Sendable {
         "the vocabularies differ: \(reference.vocabularySize) and \(model.vocabularySize) tokens. "
           + "Compare variants of one model.")
     }
-    for window in windows {
+    for (index, window) in windows.enumerated() {
       if matrix.rows != window.count - 1 {
         matrix = FloatMatrix(rows: window.count - 1, columns: model.vocabularySize)
       }
@@ -200,6 +201,7 @@ public struct LanguageModelEvaluation: Sendable {
       total.append(
         Self.compare(matrix, rows.map(\.best), try run(session, window), window, context.pool),
         reference: rows.map(\.negativeLogLikelihood))
+      try progress(index + 1)
     }
     return total.divergence
   }

@@ -13,7 +13,7 @@ import Foundation
 /// - every vector (norms, biases, position tables) under its own name, F32.
 ///
 /// Metadata: `bitplan.schemaVersion`, `bitplan.plan` (the plan's JSON) and `bitplan.config` (the
-/// text of the model's `config.json`), and `bitplan.tokenizer` (the text of its `tokenizer.json`)
+/// text of the model's `config.json`), and `bitplan.tokenizer` (its `tokenizer.json` without white space)
 /// where there is one. Segments and row maps come first, each at a multiple of 64
 /// bytes, so that kernels multiply straight from the mapped file.
 public enum PackedCheckpoint {
@@ -89,7 +89,7 @@ public enum PackedCheckpoint {
       Key.plan: String(decoding: try encoder.encode(plan), as: UTF8.self),
       Key.configuration: model.configurationText,
     ]
-    metadata[Key.tokenizer] = tokenizer
+    metadata[Key.tokenizer] = tokenizer.map(JSONText.compacted)
     try SafetensorsWriter.write(path: path, metadata: metadata, entries: entries)
   }
 
