@@ -2,7 +2,7 @@ internal import BitplanCheckpoint
 public import BitplanCore
 internal import BitplanEngine
 internal import BitplanKernels
-public import BitplanQuantizers
+internal import BitplanQuantizers
 internal import BitplanSensitivity
 public import Foundation
 
@@ -14,8 +14,8 @@ public struct MeasureRequest: Sendable {
   public var formats: [WeightFormat]?
   /// Seed of every random choice.
   public var seed: UInt64 = 1
-  /// How codes are found.
-  public var quantizer = OperatorQuantizer.Method.errorFeedback
+  /// How codes are found: `gptq` or `rtn`.
+  public var quantizer = OperatorQuantizer.Method.errorFeedback.rawValue
   /// Name of the estimation method: `salience` or `masks`.
   public var method = "salience"
   /// Where the sensitivity goes; `MODEL.sensitivity.json` in the current folder by default.
@@ -67,6 +67,12 @@ extension Workbench {
         "There is no method '\(request.method)'. Choose one of: "
           + MaskGuidedEstimation.Method.allCases.map(\.rawValue).joined(separator: ", ") + ".")
     }
+    guard let quantizer = OperatorQuantizer.Method(rawValue: request.quantizer) else {
+      throw PipelineError(
+        .invalidInput,
+        "There is no quantizer '\(request.quantizer)'. Choose one of: "
+          + OperatorQuantizer.Method.allCases.map(\.rawValue).joined(separator: ", ") + ".")
+    }
     // Gradients already tell operators apart; masked passes only correct them.
     let design = MaskDesign(
       operatorCount: model.operators.count, formats: formats, seed: request.seed,
@@ -74,7 +80,7 @@ extension Workbench {
       denseCount: 16)
     let options = SensitivityTable.Options(
       method: method.rawValue, seed: request.seed, passCount: design.passCount,
-      formats: formats, quantizer: request.quantizer.provenance)
+      formats: formats, quantizer: quantizer.provenance)
     let file =
       request.output.map { URL(filePath: $0) }
       ?? OutputNames.beside(source.checkpoint, "sensitivity.json")

@@ -29,6 +29,12 @@ struct MeasureCommand: ParsableCommand {
       valueName: "name"))
   var method = "salience"
 
+  @Option(
+    help: ArgumentHelp(
+      "How codes are found: 'gptq', error feedback under the inputs' curvature; 'rtn', the nearest code.",
+      valueName: "name"))
+  var quantizer = "gptq"
+
   @Option(help: ArgumentHelp("Seed of every random choice.", valueName: "n"))
   var seed: UInt64 = 1
 
@@ -49,6 +55,7 @@ struct MeasureCommand: ParsableCommand {
       request.formats = formats?.formats
       request.seed = seed
       request.method = method
+      request.quantizer = quantizer
       request.output = out
       request.remeasure = remeasure
       let stored = try common.workbench().measure(try ModelSource(path: model), request)
