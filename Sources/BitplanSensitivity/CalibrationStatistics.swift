@@ -42,7 +42,8 @@ public struct CalibrationStatistics {
     begin("curvature", wideWindows.count)
     let moments = try moments(meter.model, wideWindows, context, progress)
     return CalibrationStatistics(
-      operators: statistics.enumerated().map { $1.withCurvature($0, moments) },
+      operators: OperatorStatistics.withCurvature(
+        statistics, moments, meter.model, pool: context.pool),
       gradients: gradients)
   }
 

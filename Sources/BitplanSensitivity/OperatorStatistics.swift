@@ -18,13 +18,23 @@ public struct OperatorStatistics: Sendable {
 }
 
 extension OperatorStatistics {
-  /// The same statistics of operator `index` with what `moments` know of its input.
-  func withCurvature(_ index: Int, _ moments: InputMoments) -> OperatorStatistics {
-    var result = self
-    result.input = InputStatistics(
-      meanSquares: moments.meanSquares(of: index) ?? input.meanSquares,
-      curvature: moments.meanProducts(of: index).map { InputCurvature($0) })
-    return result
+  /// The same statistics with what `moments` know of the operators' inputs; operators that read the
+  /// same input share one curvature.
+  static func withCurvature(
+    _ statistics: [OperatorStatistics], _ moments: InputMoments, _ model: Model, pool: ThreadPool
+  ) -> [OperatorStatistics] {
+    var shared: [Int: InputCurvature] = [:]
+    return statistics.enumerated().map { index, statistics in
+      let source = model.inputSource(of: index)
+      if shared[source] == nil, let products = moments.meanProducts(of: index) {
+        shared[source] = InputCurvature(takingOver: products, pool: pool)
+      }
+      var result = statistics
+      result.input = InputStatistics(
+        meanSquares: moments.meanSquares(of: index) ?? statistics.input.meanSquares,
+        curvature: shared[source])
+      return result
+    }
   }
 }
 

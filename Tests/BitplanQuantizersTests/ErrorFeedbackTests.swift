@@ -28,6 +28,12 @@ struct ErrorFeedbackTests {
     return result
   }
 
+  static func curvature(_ products: FloatMatrix, pool: ThreadPool = pool) -> InputCurvature {
+    let copy = FloatMatrix(
+      rows: products.rows, columns: products.columns, values: products.values)
+    return InputCurvature(takingOver: copy, pool: pool)
+  }
+
   /// `e H eᵀ` of every row with `H` damped by a hundredth of its mean diagonal, in `Double`.
   static func objective(
     _ weights: FloatMatrix, _ quantized: [Float], _ products: FloatMatrix
@@ -51,7 +57,7 @@ struct ErrorFeedbackTests {
   ) -> QuantizedWeights {
     ErrorFeedback(pool: pool, refinements: refinements).quantize(
       weights, rows: rows ?? [0..<weights.rows], as: format,
-      curvature: InputCurvature(products),
+      curvature: Self.curvature(products, pool: pool),
       meanSquaredInput: (0..<weights.columns).map { products[$0, $0] })
   }
 
@@ -70,7 +76,7 @@ struct ErrorFeedbackTests {
     let expected = try golden.floats("codes\(bits)", shape: [rows, columns])
     let format = try #require(WeightFormat(identifier: "int\(bits)_g64"))
     let quantized = ErrorFeedback(pool: Self.pool, refinements: 0).quantize(
-      weights, rows: [0..<rows], as: format, curvature: InputCurvature(hessian)
+      weights, rows: [0..<rows], as: format, curvature: Self.curvature(hessian)
     ) { row, range, _ in
       let place = row * groups + range.lowerBound / 64
       return GroupGrid(scale: scales[place], zeroPoint: zeros[place], format: format)
@@ -162,7 +168,7 @@ struct ErrorFeedbackTests {
     let weights = RoundToNearestTests.random(9, 40, seed: 10)
     let other = RoundToNearestTests.random(9, 40, seed: 11)
     let products = Self.products(40, seed: 12)
-    let errors = InputCurvature(products).meanSquaredErrors(original: weights, quantized: other)
+    let errors = Self.curvature(products).meanSquaredErrors(original: weights, quantized: other)
     for row in 0..<9 {
       var sum = 0.0
       for i in 0..<40 {
@@ -174,5 +180,28 @@ struct ErrorFeedbackTests {
       }
       #expect(abs(errors[row] - sum) <= 1e-4 * sum)
     }
+  }
+
+  @Test("inputs wider than a tile of the factor, at any thread count")
+  func wideInputs() throws {
+    let format = try #require(WeightFormat(identifier: "int3_g128"))
+    let weights = RoundToNearestTests.random(6, 1100, seed: 13)
+    // Neighbours are alike; every feature has a part of its own.
+    let products = FloatMatrix(rows: 1100, columns: 1100)
+    for i in 0..<1100 {
+      for j in max(0, i - 30)..<min(1100, i + 31) {
+        products[i, j] = Float(31 - abs(i - j)) / 31 + (i == j ? 0.05 : 0)
+      }
+    }
+    let one = Self.quantize(
+      weights, format, products, refinements: 1, pool: ThreadPool(threadCount: 1)
+    ).dequantized()
+    let three = Self.quantize(
+      weights, format, products, refinements: 1, pool: ThreadPool(threadCount: 3)
+    ).dequantized()
+    #expect(one == three)
+    let nearest = RoundToNearest(pool: Self.pool).quantize(weights, as: format).dequantized()
+    let fed = Self.objective(weights, one, products).reduce(0, +)
+    #expect(fed < 0.7 * Self.objective(weights, nearest, products).reduce(0, +))
   }
 }

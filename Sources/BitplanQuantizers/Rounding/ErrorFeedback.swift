@@ -16,14 +16,17 @@ public struct ErrorFeedback: Sendable {
   public static let name = "gptq+descent"
 
   /// Pairs of a sweep over codes and a sweep over scales after GPTQ; one more over codes ends it.
-  public var refinements: Int
+  /// `nil` takes two, and one for operators so wide that a sweep takes many seconds.
+  public var refinements: Int?
 
+  /// Input features beyond which the second refinement is left out.
+  private static let wide = 6144
   private let pool: ThreadPool
 
   /// Quantizes on the threads of `pool`.
   ///
   /// - Parameter refinements: 0 stops after GPTQ.
-  public init(pool: ThreadPool, refinements: Int = 2) {
+  public init(pool: ThreadPool, refinements: Int? = nil) {
     self.pool = pool
     self.refinements = refinements
   }
@@ -112,6 +115,7 @@ public struct ErrorFeedback: Sendable {
     }
     for row in places.count..<RoundingChunk.height { chunk.clear(row: row) }
     chunk.feedForward()
+    let refinements = refinements ?? (columns > Self.wide ? 1 : 2)
     for _ in 0..<refinements {
       chunk.descend()
       chunk.refitScales()

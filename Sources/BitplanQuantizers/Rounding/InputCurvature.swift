@@ -22,30 +22,32 @@ public final class InputCurvature: Sendable {
   ///
   /// - Parameters:
   ///   - products: `E[x xᵀ]`, `[inputFeatures, inputFeatures]`, symmetric, positive semidefinite.
+  ///     The curvature keeps the matrix and raises its diagonal: at ten thousand features a copy is
+  ///     half a gigabyte.
   ///   - damping: what is added to the diagonal, as a share of its mean (GPTQ: 0.01).
-  public init(_ products: FloatMatrix, damping: Float = 0.01) {
+  ///   - pool: threads for the factor; its bits do not depend on their number.
+  public init(takingOver products: FloatMatrix, damping: Float = 0.01, pool: ThreadPool) {
     precondition(products.rows == products.columns, "a square matrix")
     let size = products.columns
     let diagonal = (0..<size).map { products[$0, $0] }
-    order = diagonal.indices.sorted {
+    let order = diagonal.indices.sorted {
       diagonal[$0] != diagonal[$1] ? diagonal[$0] > diagonal[$1] : $0 < $1
     }
     // A silent input still gets a curvature: its weights then keep the nearest code.
     let mean = diagonal.reduce(0, +) / Float(max(1, size))
     let scale = mean > 0 && mean.isFinite ? mean : 1
-    matrix = FloatMatrix(rows: size, columns: size, values: products.values)
     var share = damping
     var raised: Float = 0
-    while true {
+    let factor = FloatMatrix(rows: size, columns: size)
+    repeat {
       raised += share * scale
-      for index in 0..<size { matrix[index, index] = products[index, index] + raised }
-      if let factor = Self.unitUpperFactor(matrix, order) {
-        feedback = factor
-        break
-      }
-      // Few tokens and rounding can leave it indefinite: damp harder.
+      for index in 0..<size { products[index, index] = diagonal[index] + raised }
+      // Few tokens and rounding can leave it indefinite: damp harder the next time.
       share = max(4 * share, 1e-4)
-    }
+    } while !TriangularFactor.makeUnitUpper(of: products, in: order, into: factor, pool)
+    matrix = products
+    feedback = factor
+    self.order = order
     self.damping = raised
   }
 
@@ -87,41 +89,5 @@ public final class InputCurvature: Sendable {
       }
     }
     return result
-  }
-
-  /// `M` of `P·H·Pᵀ = M · D · Mᵀ`, or `nil` when `H` is not positive definite.
-  ///
-  /// Cholesky gives a lower factor; with rows and columns in reverse it is the upper one.
-  private static func unitUpperFactor(_ matrix: FloatMatrix, _ order: [Int]) -> FloatMatrix? {
-    let size = matrix.columns
-    let reversed = FloatMatrix(rows: size, columns: size)
-    let factor = FloatMatrix(rows: size, columns: size)
-    matrix.withUnsafeBufferPointer { h in
-      reversed.withUnsafeMutableBufferPointer { target in
-        for row in 0..<size {
-          for column in 0..<size {
-            target[row * size + column] = h[order[size - 1 - row] * size + order[size - 1 - column]]
-          }
-        }
-      }
-    }
-    // What LAPACK takes for the upper triangle by columns is the lower one by rows.
-    var (triangle, count, info) = (CChar(UInt8(ascii: "U")), Int32(size), Int32(0))
-    reversed.withUnsafeMutableBufferPointer {
-      spotrf_(&triangle, &count, $0.baseAddress, &count, &info, 1)
-    }
-    guard info == 0 else { return nil }
-    reversed.withUnsafeBufferPointer { lower in
-      factor.withUnsafeMutableBufferPointer { upper in
-        for column in 0..<size {
-          let reverse = size - 1 - column
-          let diagonal = lower[reverse * size + reverse]
-          for row in 0..<column {
-            upper[row * size + column] = lower[(size - 1 - row) * size + reverse] / diagonal
-          }
-        }
-      }
-    }
-    return factor
   }
 }
