@@ -87,6 +87,9 @@ extension Workbench {
 
   /// The calibration tokens of a model.
   func calibrationWindows(_ source: ModelSource, _ path: String?) throws -> TokenWindows {
+    if path == SelfCalibration.name {
+      return try selfCalibration(source, windows: 0..<Self.calibrationCount)
+    }
     let text = try TextSource(
       path: path, defaultName: "calibration.txt", folder: source.folder, option: "--calibration")
     return try windows(source, text, count: Self.calibrationCount, placement: .spread)
@@ -108,7 +111,7 @@ extension Workbench {
       case .sentenceEmbedding:
         return try TokenWindows.encoder(
           name: text.name, text: text.text, tokenizer: tokenizer, count: count * 8,
-          length: min(length, 128))
+          length: min(length, 128), placement: placement.scaled(by: 8))
       }
     } catch {
       throw PipelineError(.invalidInput, error.description)
