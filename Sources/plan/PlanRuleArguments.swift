@@ -1,5 +1,6 @@
 import ArgumentParser
 import BitplanCore
+import BitplanPipeline
 
 /// Parsers of the search's rules, with the parser's own errors.
 enum PlanRuleArguments {
@@ -59,6 +60,15 @@ enum PlanRuleArguments {
       throw ValidationError("'--context \(text)' must be a number of tokens, such as 4096 or 8k.")
     }
     return isThousands ? number * 1024 : number
+  }
+
+  /// `uniform:int4_g64`, `mixllm` or `random:7`, for studies.
+  static func assignment(_ text: String) throws -> GivenAssignment {
+    guard let given = GivenAssignment(parsing: text) else {
+      throw ValidationError(
+        "'--assign \(text)' must be uniform:FORMAT, mixllm or random:SEED.")
+    }
+    return given
   }
 
   private static func halves(_ text: String, _ example: String) throws -> (String, String) {

@@ -37,6 +37,8 @@ struct UsageTests {
       ["run", "nowhere.safetensors", "--prompt", "x"],
       ["show", "nowhere.plan.json"],
       ["diff", "nowhere.plan.json", "nowhere.plan.json"],
+      ["explain", "nowhere.plan.json", "lm_head"],
+      ["lint", "nowhere.plan.json"],
     ])
   func missing(_ arguments: [String]) throws {
     let folder = try PlanProcess.temporaryFolder()
@@ -71,6 +73,7 @@ struct UsageTests {
     "every verb explains itself",
     arguments: [
       [], ["search"], ["profile"], ["measure"], ["pack"], ["run"], ["validate"], ["show"], ["diff"],
+      ["explain"], ["lint"],
     ])
   func help(_ verb: [String]) throws {
     let folder = try PlanProcess.temporaryFolder()

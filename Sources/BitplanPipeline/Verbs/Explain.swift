@@ -62,7 +62,12 @@ public struct PlanExplanation: Codable, Sendable {
     shape = plan.operators[index].shape
     metric = plan.sensitivity.metric
     demand = Self.demand(plan.rules, name)
-    self.prices = zip(plan.budgets, prices).map { Price(kind: $0.kind, objectivePerUnit: $1) }
+    let problem = origin.problem
+    self.prices = zip(plan.budgets, prices).map { budget, price in
+      // The search counts bytes and operators' seconds; people count what they asked for.
+      let unit = problem.budgetValue(1, budget.kind) - problem.budgetValue(0, budget.kind)
+      return Price(kind: budget.kind, objectivePerUnit: price / unit)
+    }
     let chosen = origin.candidates[index]
     var seen: Set<[Plan.Segment]> = []
     let all = ([chosen] + origin.problem.candidates[index] + origin.problem.wholes[index])

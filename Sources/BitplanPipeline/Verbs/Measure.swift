@@ -8,13 +8,14 @@ public import Foundation
 
 /// What `plan measure` is asked.
 public struct MeasureRequest: Sendable {
-  /// Text to measure on; `calibration.txt` beside the model by default.
+  /// Text to measure on; `calibration.txt` beside the model by default. `self` lets the model write
+  /// its own.
   public var calibration: String?
   /// Candidate formats; all by default.
   public var formats: [WeightFormat]?
   /// Seed of every random choice.
   public var seed: UInt64 = 1
-  /// Name of the estimation method: `salience` or `masks`.
+  /// Name of the estimation method: `salience`, `masks`, `plain-masks`, `pd-quant` or `swap`.
   public var method = "salience"
   /// Where the sensitivity goes; `MODEL.sensitivity.json` in the current folder by default.
   public var output: String?
@@ -68,7 +69,8 @@ extension Workbench {
       maskSize: max(1, model.operators.count / 14), partitionCount: method == .salience ? 3 : 8,
       denseCount: 16)
     let options = SensitivityTable.Options(
-      method: method.rawValue, seed: request.seed, passCount: design.passCount,
+      method: method.rawValue, seed: request.seed,
+      passCount: Self.passCount(method, design, model, formats),
       formats: formats, quantizer: RoundToNearest.name)
     let file =
       request.output.map { URL(filePath: $0) }
@@ -83,6 +85,21 @@ extension Workbench {
     let table = try measured(source, windows, design, options, journalFile: file)
     try ArtifactOutput.write(table, to: file)
     return try Self.readSensitivity(file)
+  }
+
+  /// Forward passes that a method takes.
+  private static func passCount(
+    _ method: MaskGuidedEstimation.Method, _ design: MaskDesign, _ model: Model,
+    _ formats: [WeightFormat]
+  ) -> Int {
+    switch method {
+    case .masks, .salience: design.passCount
+    case .plainMasks: design.passCount - design.denseCount
+    case .predictionDifference, .swap:
+      OneAtATimeEstimation.passCount(
+        operatorCount: model.operators.count, formats: formats,
+        probesEveryFormat: method == .swap)
+    }
   }
 
   /// The calibration tokens of a model.
@@ -140,10 +157,23 @@ extension Workbench {
     let gradients =
       options.method == MaskGuidedEstimation.Method.salience.rawValue
       ? try gradientStatistics(model, windows, seed: options.seed) : nil
-    let estimation = MaskGuidedEstimation(
-      model: model, formats: options.formats, design: design,
-      variants: VariantStore(model: model, statistics: statistics, pool: context.pool),
-      statistics: statistics, gradients: gradients, loss: meter.loss)
+    let variants = VariantStore(model: model, statistics: statistics, pool: context.pool)
+    let estimation: any SensitivityEstimation
+    switch MaskGuidedEstimation.Method(rawValue: options.method) {
+    case .swap, .predictionDifference:
+      estimation = OneAtATimeEstimation(
+        model: model, formats: options.formats,
+        probesEveryFormat: options.method == MaskGuidedEstimation.Method.swap.rawValue,
+        variants: variants, report: meter.report)
+    case .plainMasks:
+      estimation = PlainMaskEstimation(
+        model: model, formats: options.formats, design: design, variants: variants,
+        seed: options.seed, loss: meter.loss)
+    case .masks, .salience, nil:
+      estimation = MaskGuidedEstimation(
+        model: model, formats: options.formats, design: design, variants: variants,
+        statistics: statistics, gradients: gradients, loss: meter.loss)
+    }
     progress.begin("measure", total: estimation.stepCount)
     let rows = try estimation.run(tokens: windows.tokens, journal: journal) { done in
       try cancellation.check()
@@ -151,7 +181,7 @@ extension Workbench {
     }
     let activationCost = try meter.loss(meter.withQuantizedActivations())
     progress.end(
-      "\(design.passCount) passes, \(rows.count) operators × \(options.formats.count) formats")
+      "\(options.passCount) passes, \(rows.count) operators × \(options.formats.count) formats")
     journal.remove()
     return SensitivityTable(
       model: model.identity, metric: meter.metric, calibration: windows.calibration,

@@ -60,7 +60,8 @@ struct SearchCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Text to measure on (default: calibration.txt beside the model).", valueName: "file"))
+      "Text to measure on, or 'self' (default: calibration.txt beside the model).",
+      valueName: "file"))
   var calibration: String?
 
   @Option(help: FormatList.help) var formats: FormatList?
@@ -118,6 +119,9 @@ struct SearchCommand: ParsableCommand {
       valueName: "n"))
   var pareto: Int?
 
+  @Option(help: .hidden, transform: PlanRuleArguments.assignment)
+  var assign: GivenAssignment?
+
   @Flag(inversion: .prefixedNo, help: "Execute plans while searching, and correct what is off.")
   var check = true
 
@@ -135,7 +139,7 @@ struct SearchCommand: ParsableCommand {
     if let pareto, !(2...1000).contains(pareto) {
       throw ValidationError("'--pareto \(pareto)' must be between 2 and 1000 plans.")
     }
-    guard !budget.isEmpty || maximumLoss != nil || pareto != nil else {
+    guard !budget.isEmpty || maximumLoss != nil || pareto != nil || assign != nil else {
       throw ValidationError(
         "Name at least one budget, such as --budget 4.2bits, or a quality with --max-kl.")
     }
@@ -174,6 +178,11 @@ struct SearchCommand: ParsableCommand {
       }
       request.contextTokens = context
       let workbench = try common.workbench()
+      if let assign {
+        let outcome = try workbench.makePlan(request, given: assign)
+        if common.json { try printJSON(outcome.plan) } else { print(outcome.summary) }
+        return
+      }
       let outcome =
         budget.isEmpty && maximumLoss == nil ? nil : try workbench.makePlan(request)
       if let outcome, !common.json { print(outcome.summary) }
