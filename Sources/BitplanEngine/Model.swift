@@ -125,6 +125,12 @@ public struct Model: Sendable {
     }
   }
 
+  /// Bytes of keys and values that a sequence of so many tokens leaves in the KV cache, at the
+  /// engine's precision; 0 for an encoder.
+  public func keyValueBytes(tokenCount: Int) -> Int {
+    architecture.keyValueBytes(tokenCount: tokenCount)
+  }
+
   /// The weights of one operator as float32 `[outputFeatures, inputFeatures]`; dequantized into a
   /// new matrix when they are packed.
   public func floatWeights(of index: Int) -> FloatMatrix { weights[index].floats }

@@ -15,17 +15,24 @@ struct PlanProblem {
   static let prefillTokens = 128
 
   /// One way to store an operator, with what it costs.
-  struct Candidate {
+  struct Candidate: Hashable {
     let segments: [Plan.Segment]
-    let loss: Double
-    let standardError: Double
+    var loss: Double
+    var standardError: Double
     let storedBytes: Int
     let decodeSeconds: Double?
     let prefillSeconds: Double?
   }
 
   let operators: [OperatorDescription]
-  let candidates: [[Candidate]]
+  var candidates: [[Candidate]]
+  /// The candidates that give an operator one format, in the order of formats.
+  var wholes: [[Candidate]]
+  let demands: PlanDemands?
+  /// Decode and prefill seconds of every segment of an operator past its first.
+  let extraSegmentSeconds: [Double]
+  /// Bytes of the KV cache, which count towards byte budgets.
+  let keyValueBytes: Int
   let decodeCorrection: DeviceProfile.Correction?
   let prefillCorrection: DeviceProfile.Correction?
   /// Loss that any plan with 8-bit activations pays once.
@@ -40,28 +47,43 @@ struct PlanProblem {
   ///   - formats: candidate formats, or `nil` for all that the table has.
   ///   - architectureSHA256: which of the profile's corrections applies.
   ///   - granularity: whether rows of one operator may take different formats.
+  ///   - rules: what the user demands of some operators.
+  ///   - keyValueBytes: bytes of the KV cache, which count towards byte budgets.
   init(
     sensitivity: SensitivityTable, profile: DeviceProfile?, formats: [WeightFormat]?,
-    architectureSHA256: String?, granularity: Granularity
+    architectureSHA256: String?, granularity: Granularity, rules: Plan.Rules? = nil,
+    keyValueBytes: Int = 0
   ) throws(PipelineError) {
     let wanted = formats ?? sensitivity.options.formats
+    demands = rules.flatMap {
+      $0.isEmpty ? nil : PlanDemands($0, names: sensitivity.rows.map(\.operatorDescription.name))
+    }
+    try demands?.check()
+    extraSegmentSeconds = [1, Self.prefillTokens].map {
+      profile?.correction(architectureSHA256, batch: $0)?.secondsPerExtraSegment ?? 0
+    }
     var all: [[Candidate]] = []
+    var wholes: [[Candidate]] = []
     for row in sensitivity.rows {
-      let indices = try Self.formatIndices(wanted, row, sensitivity.options.formats)
+      let demand =
+        demands?.formats(of: row.operatorDescription.name, wanted: wanted)
+        ?? (formats: wanted, isWhole: false)
+      let indices = try Self.formatIndices(demand.formats, row, sensitivity.options.formats)
       let uniform = try Self.uniformCandidates(row, indices, profile)
-      if granularity == .feature, let bands = row.bands, indices.count > 1 {
-        let extra = [1, Self.prefillTokens].map {
-          profile?.correction(architectureSHA256, batch: $0)?.secondsPerExtraSegment ?? 0
-        }
+      wholes.append(uniform)
+      if granularity == .feature, !demand.isWhole, let bands = row.bands, indices.count > 1 {
         all.append(
           try Self.featureCandidates(
-            row, bands, indices, uniform, hasTimes: profile != nil, extraSeconds: extra))
+            row, bands, indices, uniform, hasTimes: profile != nil,
+            extraSeconds: extraSegmentSeconds))
       } else {
         all.append(uniform)
       }
     }
     operators = sensitivity.rows.map(\.operatorDescription)
     candidates = all
+    self.wholes = wholes
+    self.keyValueBytes = keyValueBytes
     activationCost = sensitivity.activationCost
     decodeCorrection = profile?.correction(architectureSHA256, batch: 1)
     prefillCorrection = profile?.correction(architectureSHA256, batch: Self.prefillTokens)
@@ -168,29 +190,14 @@ struct PlanProblem {
     return seconds
   }
 
-  /// The program for these budgets.
-  func problem(_ budgets: [Budget]) throws(PipelineError) -> AssignmentProblem {
-    var limits: [AssignmentProblem.Limit] = []
-    for budget in budgets { limits.append(try limit(budget)) }
-    let choices = candidates.map { row in
-      row.map { candidate in
-        AssignmentProblem.Choice(
-          loss: candidate.loss, uses: budgets.map { use(candidate, $0.kind) })
-      }
-    }
-    do { return try AssignmentProblem(choices: choices, limits: limits) } catch {
-      throw PipelineError(wrapping: error)
-    }
-  }
-
   /// What is left of a budget for the operators, in the unit of ``use(_:_:)``.
-  private func limit(_ budget: Budget) throws(PipelineError) -> AssignmentProblem.Limit {
+  func limit(_ budget: Budget) throws(PipelineError) -> AssignmentProblem.Limit {
     let name = budget.kind.rawValue
     switch budget.kind {
     case .bitsPerWeight:
       return .init(name: name, value: (budget.limit * Double(weightCount) / 8).rounded(.down))
     case .storedBytes:
-      return .init(name: name, value: budget.limit.rounded(.down))
+      return .init(name: name, value: budget.limit.rounded(.down) - Double(keyValueBytes))
     case .decodeSecondsPerToken:
       return .init(name: name, value: try operatorSeconds(budget, decodeCorrection))
     case .prefillSeconds:
@@ -216,7 +223,8 @@ struct PlanProblem {
     return left
   }
 
-  private func use(_ candidate: Candidate, _ kind: Budget.Kind) -> Double {
+  /// What a candidate uses of a budget, before whole-model corrections.
+  func use(_ candidate: Candidate, _ kind: Budget.Kind) -> Double {
     switch kind {
     case .bitsPerWeight, .storedBytes: Double(candidate.storedBytes)
     case .decodeSecondsPerToken: candidate.decodeSeconds ?? 0
@@ -228,7 +236,7 @@ struct PlanProblem {
   func budgetValue(_ use: Double, _ kind: Budget.Kind) -> Double {
     switch kind {
     case .bitsPerWeight: use * 8 / Double(weightCount)
-    case .storedBytes: use
+    case .storedBytes: use + Double(keyValueBytes)
     case .decodeSecondsPerToken: whole(use, decodeCorrection)
     case .prefillSeconds: whole(use, prefillCorrection)
     }
@@ -238,9 +246,8 @@ struct PlanProblem {
     correction.map { $0.factor * sum + $0.fixedSeconds } ?? sum
   }
 
-  /// What the artifacts say a selection costs.
-  func predicted(_ selection: [Int], metric: SensitivityTable.Metric) -> Plan.Costs {
-    let chosen = zip(candidates, selection).map { $0[$1] }
+  /// What the artifacts say a plan costs that has these candidates, one an operator.
+  func predicted(_ chosen: [Candidate], metric: SensitivityTable.Metric) -> Plan.Costs {
     let bytes = chosen.reduce(0) { $0 + $1.storedBytes }
     var costs = Plan.Costs(
       bitsPerWeight: BitsPerWeight(storedBytes: bytes, weightCount: weightCount).value,

@@ -15,6 +15,12 @@ public struct MaskGuidedEstimation {
     case masks
     /// Gradients give the prior, masked passes correct it.
     case salience
+    /// OHQ's masks as published: weights set to zero.
+    case plainMasks = "plain-masks"
+    /// PD-Quant's prediction difference: one operator at a time, one format a bit width.
+    case predictionDifference = "pd-quant"
+    /// One operator at a time in every format: the truth for single choices.
+    case swap
   }
 
   private let model: Model

@@ -27,6 +27,29 @@ public struct TokenWindows: Hashable, Sendable {
     case first
     /// Windows spread evenly over the text: how calibration covers it.
     case spread
+    /// Windows spread evenly over those that `.spread` leaves when it takes so many: for a check on
+    /// text that nothing was measured on.
+    case besides(spreadCount: Int)
+
+    /// The same for texts that are cut into `factor` times as many pieces.
+    package func scaled(by factor: Int) -> Placement {
+      guard case .besides(let count) = self else { return .spread }
+      return .besides(spreadCount: count * factor)
+    }
+
+    /// Which of `available` places to take, at most `count`; ascending.
+    func slots(available: Int, count: Int) -> [Int] {
+      switch self {
+      case .first: return Array(0..<min(count, available))
+      case .spread:
+        let taken = min(count, available)
+        return (0..<taken).map { $0 * available / taken }
+      case .besides(let spreadCount):
+        let used = Set(Placement.spread.slots(available: available, count: spreadCount))
+        let free = (0..<available).filter { !used.contains($0) }
+        return Placement.spread.slots(available: free.count, count: count).map { free[$0] }
+      }
+    }
   }
 
   /// Cuts `count` windows of `length` ids from a text for a language model.
@@ -41,17 +64,16 @@ public struct TokenWindows: Hashable, Sendable {
         description:
           "'\(name)' has \(ids.count) tokens; one window takes \(length). Use a longer text.")
     }
-    let taken = min(count, available)
-    let windows = (0..<taken).map { index in
-      let slot = placement == .first ? index : index * available / taken
-      return Array(ids[slot * length..<(slot + 1) * length])
-    }
-    return TokenWindows(name: name, windows: windows)
+    let slots = placement.slots(available: available, count: count)
+    guard !slots.isEmpty else { throw nothingLeft(name) }
+    return TokenWindows(
+      name: name, windows: slots.map { Array(ids[$0 * length..<($0 + 1) * length]) })
   }
 
   /// Takes `count` sentences of at most `length` ids from the lines of a text for an encoder.
   public static func encoder(
-    name: String, text: String, tokenizer: any Tokenizer, count: Int, length: Int
+    name: String, text: String, tokenizer: any Tokenizer, count: Int, length: Int,
+    placement: Placement = .spread
   ) throws(TooShort) -> TokenWindows {
     let lines = text.split(whereSeparator: \.isNewline).filter { line in
       line.count { $0.isLetter } >= 20
@@ -61,13 +83,18 @@ public struct TokenWindows: Hashable, Sendable {
         description:
           "'\(name)' has no line with at least 20 letters. Use a text with whole sentences.")
     }
-    let taken = min(count, lines.count)
-    let windows = (0..<taken).map { index in
-      truncated(
-        tokenizer.encode(String(lines[index * lines.count / taken]), addSpecialTokens: true), length
-      )
-    }
-    return TokenWindows(name: name, windows: windows)
+    let slots = placement.slots(available: lines.count, count: count)
+    guard !slots.isEmpty else { throw nothingLeft(name) }
+    return TokenWindows(
+      name: name,
+      windows: slots.map {
+        truncated(tokenizer.encode(String(lines[$0]), addSpecialTokens: true), length)
+      })
+  }
+
+  private static func nothingLeft(_ name: String) -> TooShort {
+    TooShort(
+      description: "'\(name)' has no text left besides what was measured on. Use a longer text.")
   }
 
   /// Keeps the closing special token of a sentence that is cut.

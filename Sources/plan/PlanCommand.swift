@@ -29,7 +29,7 @@ struct PlanCommand: AsyncParsableCommand {
     subcommands: [
       SearchCommand.self, ProfileCommand.self, MeasureCommand.self, PackCommand.self,
       RunCommand.self, ValidateCommand.self, CompareCommand.self, ShowCommand.self,
-      DiffCommand.self,
+      DiffCommand.self, ExplainCommand.self, LintCommand.self,
     ],
     defaultSubcommand: SearchCommand.self)
 }

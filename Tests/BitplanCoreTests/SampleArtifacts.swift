@@ -52,7 +52,8 @@ enum SampleArtifacts {
       sensitivity: Plan.SensitivitySource(
         sha256: hash, metric: .klDivergenceNatsPerToken, quantizer: "round-to-nearest+clip"),
       budgets: [
-        Budget(kind: .bitsPerWeight, limit: bits), Budget(kind: .storedBytes, limit: Double(bytes)),
+        Budget(kind: .bitsPerWeight, limit: bits),
+        Budget(kind: .storedBytes, limit: Double(bytes + 1)),
         Budget(kind: .decodeSecondsPerToken, limit: 0.00061),
         Budget(kind: .prefillSeconds, limit: 0.03),
       ],
@@ -61,7 +62,36 @@ enum SampleArtifacts {
       predicted: predicted, operators: assignments,
       front: [Plan.FrontPoint(bitsPerWeight: 4.25, loss: 0.02)])
     plan.measured = measured
+    plan.goal = Plan.Goal(minimized: .storedBytes, maximumLoss: 0.02)
+    plan.context = Plan.Context(tokenCount: 128, keyValueBytes: 1)
+    plan.rules = Plan.Rules(
+      pins: [.init(pattern: "lm_head", format: int8)], excluded: ["*.o_proj"],
+      floors: [.init(pattern: "*", bitWidth: 4)], fused: [.queryKeyValue, .gateUp])
+    plan.check = Plan.Check(
+      text: .init(name: "calibration.txt", sha256: hash, windowCount: 8, windowTokens: 512),
+      rounds: [
+        .init(
+          storedBytes: bytes, predictedLoss: 0.0173, measuredLoss: 0.0181,
+          measuredStandardError: 0.0004)
+      ],
+      keptRound: 0,
+      uniform: .init(format: int4, storedBytes: bytes - 1, measuredLoss: 0.03),
+      lossFactors: [.init(bitWidth: 4, factor: 1.1)])
+    plan.ties = Plan.Ties(lossGivenUp: 0.0001, decodeSecondsPerTokenSaved: 1e-6)
+    plan.stability = Plan.Stability(resampleCount: 16, seed: 1, keptWeightShare: 0.93)
     return plan
+  }
+
+  static var front: Front {
+    let plan = plan
+    return Front(
+      model: model, device: plan.device, sensitivity: plan.sensitivity,
+      lossFactors: [.init(bitWidth: 4, factor: 1.1)],
+      points: [Front.Point(predicted: plan.predicted, bound: 0.017)],
+      references: [
+        Front.Reference(name: "int4_g64", predicted: plan.predicted),
+        Front.Reference(name: Front.mixedRuleName, predicted: plan.predicted),
+      ])
   }
 
   static var profile: DeviceProfile {

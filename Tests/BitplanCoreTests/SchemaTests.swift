@@ -15,6 +15,7 @@ struct SchemaTests {
     switch name {
     case "plan": try SampleArtifacts.json(SampleArtifacts.plan)
     case "device-profile": try SampleArtifacts.json(SampleArtifacts.profile)
+    case "front": try SampleArtifacts.json(SampleArtifacts.front)
     default: try SampleArtifacts.json(SampleArtifacts.sensitivity)
     }
   }
@@ -24,12 +25,13 @@ struct SchemaTests {
     let decoder = JSONDecoder()
     return switch name {
     case "plan": (try? decoder.decode(Plan.self, from: data)) != nil
+    case "front": (try? decoder.decode(Front.self, from: data)) != nil
     case "device-profile": (try? decoder.decode(DeviceProfile.self, from: data)) != nil
     default: (try? decoder.decode(SensitivityTable.self, from: data)) != nil
     }
   }
 
-  static let names = ["plan", "device-profile", "sensitivity"]
+  static let names = ["plan", "device-profile", "sensitivity", "front"]
 
   @Test("what is written is what the schema describes", arguments: names)
   func samplesConform(_ name: String) throws {
@@ -41,11 +43,16 @@ struct SchemaTests {
     "the full sample has every property of the schema, so that none is left over", arguments: names)
   func schemaHasNoExtraProperties(_ name: String) throws {
     let schema = try Self.schema(name)
-    // A plan predicts no perplexity; its measured costs have both.
-    let measuredOnly = ["$.predicted.perplexity", "$.predicted.referencePerplexity"]
+    // A plan predicts no perplexity; its measured costs have both. A front has predictions alone.
+    let measuredOnly = [
+      "plan": ["$.predicted.perplexity", "$.predicted.referencePerplexity"],
+      "front": ["points", "references"].flatMap {
+        ["$.\($0)[].predicted.perplexity", "$.\($0)[].predicted.referencePerplexity"]
+      },
+    ]
     #expect(
       MiniValidator(schema).unusedProperties(try Self.sample(name))
-        == (name == "plan" ? measuredOnly : []))
+        == measuredOnly[name, default: []])
   }
 
   @Test("the schema requires a key exactly where decoding does", arguments: names)

@@ -40,6 +40,8 @@ struct UsageTests {
       ["compare", "nowhere.safetensors", "nowhere"],
       ["show", "nowhere.plan.json"],
       ["diff", "nowhere.plan.json", "nowhere.plan.json"],
+      ["explain", "nowhere.plan.json", "lm_head"],
+      ["lint", "nowhere.plan.json"],
     ])
   func missing(_ arguments: [String]) throws {
     let folder = try PlanProcess.temporaryFolder()
@@ -74,7 +76,7 @@ struct UsageTests {
     "every verb explains itself",
     arguments: [
       [], ["search"], ["profile"], ["measure"], ["pack"], ["run"], ["validate"], ["compare"],
-      ["show"], ["diff"],
+      ["show"], ["diff"], ["explain"], ["lint"],
     ])
   func help(_ verb: [String]) throws {
     let folder = try PlanProcess.temporaryFolder()

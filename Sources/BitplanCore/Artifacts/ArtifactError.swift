@@ -8,6 +8,8 @@ public struct ArtifactError: Error, Hashable, Sendable {
     case deviceProfile = "device profile"
     /// A ``SensitivityTable``.
     case sensitivityTable = "sensitivity table"
+    /// A ``Front``.
+    case front
   }
 
   /// What was being read.
@@ -31,6 +33,7 @@ extension ArtifactError: CustomStringConvertible {
     let remedy =
       switch artifact {
       case .plan: "Make the plan again with 'plan search'."
+      case .front: "Make the front again with 'plan search --pareto'."
       case .deviceProfile: "Measure the device again with 'plan profile'."
       case .sensitivityTable: "Measure the model again with 'plan measure'."
       }
@@ -52,6 +55,7 @@ public struct ArtifactHeader: Hashable, Sendable, Codable {
     let supported =
       switch artifact {
       case .plan: Plan.supportedSchemaVersion
+      case .front: Front.supportedSchemaVersion
       case .deviceProfile: DeviceProfile.supportedSchemaVersion
       case .sensitivityTable: SensitivityTable.supportedSchemaVersion
       }

@@ -44,6 +44,12 @@ extension Plan {
     }
     try measured?.validate(check, "measured")
     try validateBudgets(check)
+    try goal?.validate(check, "goal")
+    try context?.validate(check, "context")
+    try rules?.validate(check, "rules")
+    try self.check?.validate(check, "check")
+    try ties?.validate(check, "ties")
+    try stability?.validate(check, "stability")
     for (index, point) in (front ?? []).enumerated() {
       try check.positive(point.bitsPerWeight, "front[\(index)].bitsPerWeight")
       try check.amount(point.loss, "front[\(index)].loss")
@@ -61,7 +67,7 @@ extension Plan {
       let (value, slack): (Double?, Double) =
         switch budget.kind {
         case .bitsPerWeight: (predicted.bitsPerWeight, 4 * budget.limit.ulp)
-        case .storedBytes: (Double(predicted.storedBytes), 0)
+        case .storedBytes: (Double(predicted.storedBytes + (context?.keyValueBytes ?? 0)), 0)
         // Sums of many times, in another order than the search's.
         case .decodeSecondsPerToken: (predicted.decodeSecondsPerToken, budget.limit * 1e-9)
         case .prefillSeconds: (predicted.prefillSeconds, budget.limit * 1e-9)

@@ -204,6 +204,18 @@ public struct Plan: Hashable, Sendable, Codable {
   public var operators: [Assignment]
   /// Lowest predicted loss at other sizes: the Pareto front, for the report.
   public var front: [FrontPoint]?
+  /// What is minimised where it is not the loss.
+  public var goal: Goal?
+  /// The context whose KV cache counts towards the byte budget.
+  public var context: Context?
+  /// What the user demanded of some operators.
+  public var rules: Rules?
+  /// What executing the plan while searching showed.
+  public var check: Check?
+  /// What choices that tie in loss gave up and saved.
+  public var ties: Ties?
+  /// How firm the plan is, given how uncertain the losses are.
+  public var stability: Stability?
 
   /// One point of the front of loss against size.
   public struct FrontPoint: Hashable, Sendable, Codable {

@@ -52,6 +52,9 @@ package protocol Architecture: Sendable {
   /// Everything besides shapes that changes what a pass computes or costs, such as head counts.
   var fingerprint: String { get }
 
+  /// Bytes of keys and values that a sequence of so many tokens leaves in the KV cache.
+  func keyValueBytes(tokenCount: Int) -> Int
+
   /// Buffers of one sequence, at most `capacity` tokens long.
   ///
   /// - Parameter vectors: one matrix for every element of ``vectors``.
@@ -67,6 +70,11 @@ package protocol Architecture: Sendable {
   func makeBackwardSteps(
     vectors: [FloatMatrix], weights: [FloatMatrix], context: KernelContext, capacity: Int
   ) -> any BackwardSteps
+}
+
+extension Architecture {
+  /// Encoders keep no keys and values.
+  package func keyValueBytes(tokenCount: Int) -> Int { 0 }
 }
 
 /// One sequence on its way through a model, layer by layer.

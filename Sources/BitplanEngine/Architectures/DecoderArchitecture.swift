@@ -44,6 +44,11 @@ extension DecoderArchitecture {
     return result
   }
 
+  /// float32 keys and values of every layer.
+  package func keyValueBytes(tokenCount: Int) -> Int {
+    2 * decoder.layerCount * decoder.keyValueFeatures * tokenCount * MemoryLayout<Float>.size
+  }
+
   package var vectors: [VectorDescription] {
     let d = decoder
     var result: [VectorDescription] = []

@@ -30,10 +30,19 @@ struct FrontPicture {
 
   /// The picture, or `nil` where no loss is positive: then there is nothing to draw on this axis.
   func markup() -> Markup? {
-    let front = (facts.plan.front ?? []).filter { Self.isDrawable($0.bitsPerWeight, $0.loss) }
-      .sorted { ($0.bitsPerWeight, $0.loss) < ($1.bitsPerWeight, $1.loss) }
+    let whole = facts.front.map { front in
+      front.points.compactMap { point in
+        metric.loss(point.predicted).map {
+          Plan.FrontPoint(bitsPerWeight: point.predicted.bitsPerWeight, loss: $0)
+        }
+      }
+    }
+    let front = (whole ?? facts.plan.front ?? []).filter {
+      Self.isDrawable($0.bitsPerWeight, $0.loss)
+    }
+    .sorted { ($0.bitsPerWeight, $0.loss) < ($1.bitsPerWeight, $1.loss) }
     let plan = planMarks()
-    let uniform = uniformMarks()
+    let uniform = uniformMarks() + ruleMarks()
     let marks = plan + uniform
     let limits = facts.plan.budgets.filter { $0.kind == .bitsPerWeight }.map(\.limit)
     guard
@@ -110,6 +119,21 @@ struct FrontPicture {
             tooltip: tooltip(
               "\(format.identifier) everywhere, \(word)", row.bitsPerWeight, loss, nil))
         }
+    }
+  }
+
+  /// Rules that the front was held against, such as MixLLM's.
+  private func ruleMarks() -> [Mark] {
+    (facts.front?.references ?? []).compactMap { reference in
+      guard WeightFormat(identifier: reference.name) == nil,
+        let loss = metric.loss(reference.predicted),
+        Self.isDrawable(reference.predicted.bitsPerWeight, loss)
+      else { return nil }
+      let name = SafeText.visible(reference.name)
+      return Mark(
+        label: name, bitsPerWeight: reference.predicted.bitsPerWeight, loss: loss, error: nil,
+        style: "uniform predicted",
+        tooltip: tooltip("\(name), predicted", reference.predicted.bitsPerWeight, loss, nil))
     }
   }
 
@@ -226,7 +250,12 @@ struct FrontPicture {
     }
     for word in ["predicted", "measured"]
     where uniform.contains(where: { $0.style.hasSuffix(word) }) {
-      entries.append(("uniform \(word)", "one format, \(word)"))
+      entries.append(
+        (
+          "uniform \(word)",
+          word == "predicted" && facts.front != nil
+            ? "formats, rules, predicted" : "one format, \(word)"
+        ))
     }
     let (lineHeight, boxWidth) = (15.0, 138.0)
     let x = width - right - boxWidth

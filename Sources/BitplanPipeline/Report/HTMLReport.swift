@@ -44,7 +44,13 @@ struct HTMLReport {
           text: "A bit width for every operator: \(facts.architecture) with \(weights) planned "
             + "weights. Device: \(facts.deviceText). Budgets: \(facts.budgetsText)."),
         .tag("div", ["class": "tiles"], facts.costs.compactMap(tile) + [certificateTile()]),
-      ] + facts.warnings.map { .tag("p", ["class": "warning"], text: $0) })
+      ] + facts.record.map(recordLine)
+        + facts.warnings.map { .tag("p", ["class": "warning"], text: $0) })
+  }
+
+  private func recordLine(_ line: PlanRecord.Line) -> Markup {
+    let title = line.name.prefix(1).uppercased() + line.name.dropFirst()
+    return .tag("p", ["class": "muted"], [.tag("strong", text: title + ": "), .text(line.text)])
   }
 
   private func tile(_ row: CostRow) -> Markup? {

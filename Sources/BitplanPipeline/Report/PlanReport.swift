@@ -16,15 +16,33 @@ public struct PlanReport: Sendable {
   /// What the same model loses with one format everywhere.
   public let comparisons: [UniformComparison]
 
+  /// The whole front, with rules beside it.
+  public let front: Front?
+
   /// Makes a report; only the plan is needed.
+  ///
+  /// Uniform formats that a front predicts and that are not among `comparisons` are added to them.
   public init(
     plan: Plan, sensitivity: SensitivityTable? = nil, profile: DeviceProfile? = nil,
-    comparisons: [UniformComparison] = []
+    comparisons: [UniformComparison] = [], front: Front? = nil
   ) {
     self.plan = plan
     self.sensitivity = sensitivity
     self.profile = profile
-    self.comparisons = comparisons
+    self.front = front
+    let metric = MetricName(plan.sensitivity.metric)
+    let known = Dictionary(comparisons.map { ($0.format, $0) }) { first, _ in first }
+    var merged = comparisons
+    for reference in front?.references ?? [] {
+      guard let format = WeightFormat(identifier: reference.name), known[format] == nil else {
+        continue
+      }
+      merged.append(
+        UniformComparison(
+          format: format, bitsPerWeight: reference.predicted.bitsPerWeight,
+          predictedLoss: metric.loss(reference.predicted), measuredLoss: nil))
+    }
+    self.comparisons = merged
   }
 
   /// The report for a terminal, lines at most `width` columns wide, ending in a newline.

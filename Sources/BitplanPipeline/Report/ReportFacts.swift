@@ -24,6 +24,8 @@ struct ReportFacts {
   let shares: [FormatShare]
   /// The plan among uniform formats.
   let comparison: ComparisonTable?
+  /// The front, where it was asked for, with rules beside it.
+  let front: Front?
   /// Stored bytes by operator type.
   let bytesBreakdown: CostBreakdown?
   /// Decode seconds of a token by operator type.
@@ -36,6 +38,7 @@ struct ReportFacts {
     plan = report.plan
     sensitivity = report.sensitivity
     profile = report.profile
+    front = report.front
     modelName = SafeText.visible(plan.model.name)
     architecture = SafeText.visible(plan.model.architecture)
     metric = MetricName(plan.sensitivity.metric)
@@ -94,6 +97,9 @@ struct ReportFacts {
     { digits += 1 }
     return (ReportNumber.significant(objective, digits), ReportNumber.significant(bound, digits))
   }
+
+  /// What was asked besides budgets, and what the search found out.
+  var record: [PlanRecord.Line] { PlanRecord(plan, metric: metric).lines }
 
   /// What does not fit together between the values given.
   var warnings: [String] {

@@ -19,6 +19,7 @@ package struct ReproduceCommands {
     lines.append("plan measure MODEL\(calibration) --out \(base).sensitivity.json")
     var search = ["plan search MODEL"]
     search += plan.budgets.map { "--budget \(Self.argument($0))" }
+    search += Self.options(plan)
     if let device = plan.device { search.append("--profile \(Self.fileName(device.name)).json") }
     search.append("--sensitivity \(base).sensitivity.json")
     search.append("--out \(base).plan.json")
@@ -26,6 +27,33 @@ package struct ReproduceCommands {
     lines.append("plan validate MODEL --plan \(base).plan.json")
     lines.append("plan show \(base).plan.json --html \(base).html")
     self.lines = lines
+  }
+
+  /// Goal, context, rules and check as the command line takes them.
+  private static func options(_ plan: Plan) -> [String] {
+    var options: [String] = []
+    if let goal = plan.goal {
+      let word =
+        switch goal.minimized {
+        case .bitsPerWeight: "bits"
+        case .storedBytes: "bytes"
+        case .decodeSecondsPerToken: "decode"
+        case .prefillSeconds: "prefill"
+        }
+      options += ["--max-kl \(plain(goal.maximumLoss))", "--minimize \(word)"]
+    }
+    if let context = plan.context { options.append("--context \(context.tokenCount)") }
+    if let rules = plan.rules {
+      func pattern(_ text: String) -> String { quoted(SafeText.visible(text)) }
+      options += rules.pins.map { "--pin \(pattern("\($0.pattern)=\($0.format.identifier)"))" }
+      options += rules.excluded.map { "--exclude \(pattern($0))" }
+      options += rules.floors.map { "--floor \(pattern("\($0.pattern)=\($0.bitWidth)"))" }
+      if !rules.fused.isEmpty {
+        options.append("--fuse \(rules.fused.map(\.rawValue).joined(separator: ","))")
+      }
+    }
+    if plan.check == nil { options.append("--no-check") }
+    return options
   }
 
   /// A budget as the command line takes it: parsing it gives exactly the same limit.

@@ -25,7 +25,7 @@ struct TextReport {
       + "\(ReportNumber.grouped(facts.plan.model.plannedWeightCount)) weights)"
     return field("model", model) + field("device", facts.deviceText)
       + field("budgets", facts.budgetsText)
-      + field("minimised", "\(facts.metric.label), \(facts.metric.unit)")
+      + field("minimised", PlanRecord.minimized(facts.plan, facts.metric))
   }
 
   private func field(_ name: String, _ value: String) -> [String] {
@@ -60,8 +60,10 @@ struct TextReport {
     return field(
       "certificate",
       "\(facts.statusText), gap \(ReportNumber.smallPercent(facts.plan.certificate.relativeGap)): "
-        + "objective \(numbers.objective), bound \(numbers.bound) \(facts.metric.suffix)")
+        + "objective \(numbers.objective), bound \(numbers.bound) "
+        + PlanRecord.objectiveUnit(facts.plan, facts.metric))
       + field("solver", facts.solverText)
+      + facts.record.flatMap { field($0.name, $0.text) }
   }
 
   private func formats() -> [String] {

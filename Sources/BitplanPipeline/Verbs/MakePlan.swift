@@ -8,7 +8,7 @@ public import Foundation
 public struct PlanRequest: Sendable {
   /// Path of the checkpoint.
   public var model: String
-  /// Hard limits; at least one.
+  /// Hard limits; at least one, unless there is a ``goal``.
   public var budgets: [Budget]
   /// Device profile; this machine's by default.
   public var profile: String?
@@ -28,11 +28,28 @@ public struct PlanRequest: Sendable {
   public var output: String?
   /// Longest time to search for.
   public var timeLimitSeconds = 10.0
+  /// Whether plans are executed while searching, and losses corrected by what is measured.
+  public var checks = true
+  /// What the user demands of some operators.
+  public var rules = Plan.Rules()
+  /// What to minimise instead of the loss, and how much may be lost.
+  public var goal: Plan.Goal?
+  /// Tokens of the context whose KV cache counts towards the byte budget.
+  public var contextTokens: Int?
 
   /// A request with the defaults.
   public init(model: String, budgets: [Budget]) {
     self.model = model
     self.budgets = budgets
+  }
+}
+
+extension PlanRequest {
+  /// The candidate formats and those that rules name; all where nothing was named.
+  var neededFormats: [WeightFormat]? {
+    guard let formats else { return nil }
+    let named = rules.pins.map(\.format) + (rules.excluded.isEmpty ? [] : [WeightFormat.f16])
+    return Array(Set(formats + named)).sorted()
   }
 }
 
@@ -49,7 +66,8 @@ public struct PlanOutcome: Sendable {
   /// The table, the certificate and the file, for people.
   public var summary: String {
     var lines = [PlanReport(plan: plan).text(), ""]
-    for (budget, price) in zip(plan.budgets, shadowPrices) where price > 0 {
+    // With a goal, prices are in the goal's unit, which no sentence here has.
+    for (budget, price) in zip(plan.budgets, shadowPrices) where price > 0 && plan.goal == nil {
       lines.append("One more \(PlanOutcome.step(budget.kind, price, plan))")
     }
     lines.append("Solved in \(Figures.significant(solveSeconds)) s. Written to \(file.path)")
@@ -81,19 +99,22 @@ extension Workbench {
   /// Profiles and measures what is missing, solves, and writes the plan.
   public func makePlan(_ request: PlanRequest) throws(PipelineError) -> PlanOutcome {
     let source = try ModelSource(path: request.model)
-    let output =
-      request.output.map { URL(filePath: $0) }
-      ?? OutputNames.beside(source.checkpoint, "plan.json")
-    let profile = try profile(for: request, source)
-    let sensitivity = try sensitivity(for: request, source, beside: output)
-    var inputs = PlanSearch.Inputs(
-      sensitivity: sensitivity.table, sensitivitySHA256: sensitivity.sha256, profile: profile,
-      architectureSHA256: source.model.architectureSHA256, budgets: request.budgets)
-    inputs.formats = request.formats
-    inputs.granularity = request.granularity
-    inputs.timeLimitSeconds = request.timeLimitSeconds
-    progress.begin("solve", total: 1)
-    let outcome = try PlanSearch.run(inputs)
+    let output = planFile(request, source)
+    let inputs = try searchInputs(request, source, planFile: output)
+    let outcome: PlanSearch.Outcome
+    do {
+      let executor =
+        request.checks
+        ? try planExecutor(
+          source, calibration: request.calibration,
+          measuredOn: inputs.sensitivity.calibration.name,
+          quantizer: inputs.sensitivity.options.quantizer)
+        : nil
+      progress.begin("solve", total: 1)
+      outcome = try PlanSearch.run(inputs, executor: executor)
+    } catch {
+      throw PipelineError(wrapping: error)
+    }
     let certificate = outcome.plan.certificate
     progress.end(
       "\(certificate.status.rawValue), gap \(Figures.significant(certificate.relativeGap * 100)) %")
@@ -103,11 +124,54 @@ extension Workbench {
       shadowPrices: outcome.shadowPrices)
   }
 
+  /// Where the plan goes.
+  func planFile(_ request: PlanRequest, _ source: ModelSource) -> URL {
+    request.output.map { URL(filePath: $0) } ?? OutputNames.beside(source.checkpoint, "plan.json")
+  }
+
+  /// What to search with: artifacts are made where they are missing.
+  func searchInputs(
+    _ request: PlanRequest, _ source: ModelSource, planFile: URL
+  ) throws(PipelineError) -> PlanSearch.Inputs {
+    let profile = try profile(for: request, source)
+    let sensitivity = try sensitivity(for: request, source, beside: planFile)
+    var inputs = PlanSearch.Inputs(
+      sensitivity: sensitivity.table, sensitivitySHA256: sensitivity.sha256, profile: profile,
+      architectureSHA256: source.model.architectureSHA256, budgets: request.budgets)
+    inputs.formats = request.formats
+    inputs.granularity = request.granularity
+    inputs.timeLimitSeconds = request.timeLimitSeconds
+    inputs.goal = request.goal
+    inputs.rules = request.rules
+    inputs.context = try planContext(request, source)
+    return inputs
+  }
+
+  /// The KV cache of the context that was asked for.
+  private func planContext(
+    _ request: PlanRequest, _ source: ModelSource
+  ) throws(PipelineError) -> Plan.Context? {
+    guard let tokens = request.contextTokens else { return nil }
+    guard tokens <= source.model.maximumTokens else {
+      throw PipelineError(
+        .invalidInput,
+        "A context of \(tokens) tokens is more than the \(source.model.maximumTokens) that "
+          + "'\(source.checkpoint.name)' was made for. Ask for a shorter one.")
+    }
+    let bytes = source.model.keyValueBytes(tokenCount: tokens)
+    guard bytes > 0 else {
+      throw PipelineError(
+        .invalidInput,
+        "'\(source.checkpoint.name)' is an encoder and keeps no KV cache. Leave --context out.")
+    }
+    return Plan.Context(tokenCount: tokens, keyValueBytes: bytes)
+  }
+
   private func profile(
     for request: PlanRequest, _ source: ModelSource
   ) throws(PipelineError) -> ProfileStore.Stored {
     guard let path = request.profile else {
-      return try profile(for: source, formats: request.formats)
+      return try profile(for: source, formats: request.neededFormats)
     }
     let stored = try ProfileStore.read(URL(filePath: path))
     if !request.acceptForeignProfile {
@@ -127,7 +191,7 @@ extension Workbench {
     }
     var measure = MeasureRequest()
     measure.calibration = request.calibration
-    measure.formats = request.formats
+    measure.formats = request.neededFormats
     measure.remeasure = request.remeasure
     measure.output =
       plan.deletingLastPathComponent()

@@ -8,7 +8,8 @@ public import Foundation
 
 /// What `plan measure` is asked.
 public struct MeasureRequest: Sendable {
-  /// Text to measure on; `calibration.txt` beside the model by default.
+  /// Text to measure on; `calibration.txt` beside the model by default. `self` lets the model write
+  /// its own.
   public var calibration: String?
   /// Candidate formats; all by default.
   public var formats: [WeightFormat]?
@@ -16,7 +17,7 @@ public struct MeasureRequest: Sendable {
   public var seed: UInt64 = 1
   /// How codes are found: `gptq` or `rtn`.
   public var quantizer = OperatorQuantizer.Method.errorFeedback.rawValue
-  /// Name of the estimation method: `salience` or `masks`.
+  /// Name of the estimation method: `salience`, `masks`, `plain-masks`, `pd-quant` or `swap`.
   public var method = "salience"
   /// Where the sensitivity goes; `MODEL.sensitivity.json` in the current folder by default.
   public var output: String?
@@ -76,10 +77,11 @@ extension Workbench {
     // Gradients already tell operators apart; masked passes only correct them.
     let design = MaskDesign(
       operatorCount: model.operators.count, formats: formats, seed: request.seed,
-      maskSize: max(1, model.operators.count / 14), partitionCount: method == .salience ? 3 : 8,
+      maskSize: max(1, model.operators.count / 14), partitionCount: method == .salience ? 1 : 8,
       denseCount: 16)
     let options = SensitivityTable.Options(
-      method: method.rawValue, seed: request.seed, passCount: design.passCount,
+      method: method.rawValue, seed: request.seed,
+      passCount: Self.passCount(method, design, model, formats),
       formats: formats, quantizer: quantizer.provenance)
     let file =
       request.output.map { URL(filePath: $0) }
@@ -97,10 +99,28 @@ extension Workbench {
     return try Self.readSensitivity(file)
   }
 
+  /// Forward passes that a method takes.
+  private static func passCount(
+    _ method: MaskGuidedEstimation.Method, _ design: MaskDesign, _ model: Model,
+    _ formats: [WeightFormat]
+  ) -> Int {
+    switch method {
+    case .masks, .salience: design.passCount
+    case .plainMasks: design.passCount - design.denseCount
+    case .predictionDifference, .swap:
+      OneAtATimeEstimation.passCount(
+        operatorCount: model.operators.count, formats: formats,
+        probesEveryFormat: method == .swap)
+    }
+  }
+
   /// The calibration tokens of a model.
   func calibrationWindows(
     _ source: ModelSource, _ path: String?, count: Int = Workbench.calibrationCount
   ) throws -> TokenWindows {
+    if path == SelfCalibration.name {
+      return try selfCalibration(source, windows: 0..<Self.calibrationCount)
+    }
     let text = try TextSource(
       path: path, defaultName: "calibration.txt", folder: source.folder, option: "--calibration")
     return try windows(source, text, count: count, placement: .spread)
@@ -122,8 +142,8 @@ extension Workbench {
       case .sentenceEmbedding:
         return try TokenWindows.encoder(
           name: text.name, text: text.text, tokenizer: tokenizer,
-          count: count < .max / 8 ? count * 8 : count,
-          length: min(length, 128))
+          count: count.multipliedReportingOverflow(by: 8).overflow ? count : count * 8,
+          length: min(length, 128), placement: placement.scaled(by: 8))
       }
     } catch {
       throw PipelineError(.invalidInput, error.description)
@@ -135,9 +155,7 @@ extension Workbench {
     _ options: SensitivityTable.Options, journalFile file: URL
   ) throws -> SensitivityTable {
     let model = source.model
-    guard let quantizer = OperatorQuantizer.Method(provenance: options.quantizer) else {
-      throw PipelineError(.internalFailure, "There is no quantizer '\(options.quantizer)'.")
-    }
+    let quantizer = try Self.quantizer(named: options.quantizer)
     let meter = LossMeter(model: model, windows: windows.windows, context: context)
     let statistics = try statistics(
       source, meter, windows, calibration: calibration, quantizer,
@@ -150,16 +168,29 @@ extension Workbench {
     if !journal.losses.isEmpty {
       progress.note("measure: going on after \(journal.losses.count) finished passes")
     }
-    let estimation = MaskGuidedEstimation(
-      model: model, formats: options.formats, design: design,
-      variants: VariantStore(
-        model: model, statistics: statistics.operators,
-        quantizer: OperatorQuantizer(quantizer, pool: context.pool)),
-      statistics: statistics.operators, gradients: statistics.gradients,
-      // The whole text: what a token's row is worth is how often the token comes.
-      tokenShares: try calibrationWindows(source, calibration, count: .max)
-        .tokenShares(vocabularySize: model.vocabularySize),
-      loss: meter.loss)
+    let variants = VariantStore(
+      model: model, statistics: statistics.operators,
+      quantizer: OperatorQuantizer(quantizer, pool: context.pool))
+    let estimation: any SensitivityEstimation
+    switch MaskGuidedEstimation.Method(rawValue: options.method) {
+    case .swap, .predictionDifference:
+      estimation = OneAtATimeEstimation(
+        model: model, formats: options.formats,
+        probesEveryFormat: options.method == MaskGuidedEstimation.Method.swap.rawValue,
+        variants: variants, report: meter.report)
+    case .plainMasks:
+      estimation = PlainMaskEstimation(
+        model: model, formats: options.formats, design: design, variants: variants,
+        seed: options.seed, loss: meter.loss)
+    case .masks, .salience, nil:
+      estimation = MaskGuidedEstimation(
+        model: model, formats: options.formats, design: design, variants: variants,
+        statistics: statistics.operators, gradients: statistics.gradients,
+        // The whole text: what a token's row is worth is how often the token comes.
+        tokenShares: try calibrationWindows(source, calibration, count: .max)
+          .tokenShares(vocabularySize: model.vocabularySize),
+        loss: meter.loss)
+    }
     progress.begin("measure", total: estimation.stepCount)
     let rows = try estimation.run(tokens: windows.tokens, journal: journal) { done in
       try cancellation.check()
@@ -167,7 +198,7 @@ extension Workbench {
     }
     let activationCost = try meter.loss(meter.withQuantizedActivations())
     progress.end(
-      "\(design.passCount) passes, \(rows.count) operators × \(options.formats.count) formats")
+      "\(options.passCount) passes, \(rows.count) operators × \(options.formats.count) formats")
     journal.remove()
     return SensitivityTable(
       model: model.identity, metric: meter.metric, calibration: windows.calibration,

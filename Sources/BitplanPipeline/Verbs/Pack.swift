@@ -60,7 +60,7 @@ extension Workbench {
     _ source: ModelSource, _ plan: Plan, calibration: String?
   ) throws -> [PackedOperator] {
     try Self.requireMatch(plan, source)
-    let statistics = try calibrationStatistics(source, plan, calibration)
+    let statistics = try calibrationStatistics(source, try Self.quantizer(of: plan), calibration)
     return try quantized(source, plan, statistics)
   }
 
@@ -93,26 +93,31 @@ extension Workbench {
     return result
   }
 
-  /// Statistics of the calibration text, as the plan's sensitivity was measured with.
+  /// Statistics of the calibration text, as a sensitivity was measured with.
   func calibrationStatistics(
-    _ source: ModelSource, _ plan: Plan, _ calibration: String?
+    _ source: ModelSource, _ quantizer: OperatorQuantizer.Method, _ calibration: String?
   ) throws -> [OperatorStatistics] {
     let windows = try calibrationWindows(source, calibration)
     let meter = LossMeter(model: source.model, windows: windows.windows, context: context)
-    let quantizer = try Self.quantizer(of: plan)
     return try statistics(
-      source, meter, windows, calibration: calibration, quantizer,
-      withGradients: quantizer == .errorFeedback, seed: 1
+      source, meter, windows, calibration: calibration, quantizer, withGradients: false, seed: 1
     ).operators
   }
 
   /// How the plan's codes are found.
   static func quantizer(of plan: Plan) throws(PipelineError) -> OperatorQuantizer.Method {
-    guard let method = OperatorQuantizer.Method(provenance: plan.sensitivity.quantizer) else {
+    try quantizer(named: plan.sensitivity.quantizer)
+  }
+
+  /// The quantizer that a sensitivity names.
+  static func quantizer(
+    named provenance: String
+  ) throws(PipelineError) -> OperatorQuantizer.Method {
+    guard let method = OperatorQuantizer.Method(provenance: provenance) else {
       throw PipelineError(
         .stale,
-        "The plan's codes are found by '\(plan.sensitivity.quantizer)', which this version does not "
-          + "know. Make the plan again with 'plan search'.")
+        "The codes are found by '\(provenance)', which this version does not know. Measure again with "
+          + "'plan measure --remeasure' and make the plan again.")
     }
     return method
   }

@@ -1,9 +1,9 @@
 public import BitplanCore
 internal import BitplanSearch
-internal import BitplanSolver
 internal import Foundation
 
-/// `plan search`: from artifacts and budgets to a plan. A pure function of its inputs.
+/// `plan search`: from artifacts and budgets to a plan. A pure function of its inputs, and of what
+/// executing plans measures where that is asked for.
 public struct PlanSearch: Sendable {
   /// What to search with.
   public struct Inputs: Sendable {
@@ -15,16 +15,24 @@ public struct PlanSearch: Sendable {
     public var profile: ProfileStore.Stored?
     /// Fingerprint that selects the profile's whole-model correction.
     public var architectureSHA256: String?
-    /// Hard limits; at least one.
+    /// Hard limits; at least one, unless there is a ``goal``.
     public var budgets: [Budget]
     /// Candidate formats; all that were measured by default.
     public var formats: [WeightFormat]?
     /// Whether rows of one operator may take different formats.
     public var granularity = Granularity.feature
+    /// What to minimise instead of the loss.
+    public var goal: Plan.Goal?
+    /// The context whose KV cache counts towards a byte budget.
+    public var context: Plan.Context?
+    /// What the user demands of some operators.
+    public var rules: Plan.Rules?
     /// Seconds after which the best plan so far is taken, with its gap.
     public var timeLimitSeconds: Double = 10
     /// Points of the front of loss against size, for the report; 0 for none.
     public var frontPoints: Int = 24
+    /// Searches with losses drawn within their errors, to say how stable the plan is; 0 for none.
+    public var resampleCount: Int = 16
 
     /// Makes inputs with the defaults.
     public init(
@@ -45,83 +53,79 @@ public struct PlanSearch: Sendable {
     public var plan: Plan
     /// Seconds spent solving.
     public var solveSeconds: Double
-    /// Loss saved by one more unit of each budget.
+    /// Objective saved by one more unit of each budget.
     public var shadowPrices: [Double]
   }
 
+  /// Seed of the draws behind a plan's stability.
+  static let stabilitySeed: UInt64 = 1
+
   /// Finds the plan with the least predicted loss within the budgets.
   public static func run(_ inputs: Inputs) throws(PipelineError) -> Outcome {
-    guard !inputs.budgets.isEmpty else {
+    do { return try run(inputs, executor: nil) } catch { throw PipelineError(wrapping: error) }
+  }
+
+  /// Finds the plan, and executes it and corrects its losses where an executor is given.
+  package static func run(_ inputs: Inputs, executor: PlanExecutor?) throws -> Outcome {
+    guard !inputs.budgets.isEmpty || inputs.goal != nil else {
       throw PipelineError(.invalidInput, "Name at least one budget, such as --budget 4.2bits.")
     }
-    let problem = try PlanProblem(
+    let problem = try problem(inputs)
+    let options = options(inputs)
+    let clock = ContinuousClock()
+    let start = clock.now
+    let solution = try problem.best(inputs.budgets, goal: inputs.goal, options: options)
+    let seconds = (clock.now - start) / .seconds(1)
+    var prices = solution.shadowPrices
+    var plan: Plan
+    var final = problem
+    if let executor {
+      let loop = ClosedLoop(
+        inputs: inputs, problem: problem, options: options, executor: executor)
+      let result = try loop.run(first: solution)
+      plan = makePlan(inputs, problem, result.candidates, result.certificate)
+      plan.check = result.check
+      plan.ties = result.ties
+      prices = result.shadowPrices
+      final = problem.corrected(by: result.factors, inputs.sensitivity.rows)
+      plan.stability = try stability(inputs, final, result.candidates)
+    } else {
+      let candidates = problem.chosen(solution.selection)
+      plan = makePlan(inputs, problem, candidates, solution.certificate)
+      plan.ties = solution.ties
+      plan.stability = try stability(inputs, problem, candidates)
+    }
+    plan.front = try front(inputs, final)
+    return Outcome(plan: plan, solveSeconds: seconds, shadowPrices: prices)
+  }
+
+  /// The candidates of all operators.
+  static func problem(_ inputs: Inputs) throws(PipelineError) -> PlanProblem {
+    try PlanProblem(
       sensitivity: inputs.sensitivity, profile: inputs.profile?.profile, formats: inputs.formats,
-      architectureSHA256: inputs.architectureSHA256, granularity: inputs.granularity)
+      architectureSHA256: inputs.architectureSHA256, granularity: inputs.granularity,
+      rules: inputs.rules, keyValueBytes: inputs.context?.keyValueBytes ?? 0)
+  }
+
+  /// How the plan is searched for.
+  static func options(_ inputs: Inputs) -> SearchOptions {
     var options = SearchOptions()
     options.timeLimitSeconds = inputs.timeLimitSeconds
     options.relativeGap = 1e-5
-    let clock = ContinuousClock()
-    let start = clock.now
-    let result = try solve(problem, inputs.budgets, options)
-    let seconds =
-      Double((clock.now - start).components.attoseconds) * 1e-18
-      + Double((clock.now - start).components.seconds)
-    let plan = makePlan(inputs, problem, result, front: try front(inputs, problem))
-    return Outcome(plan: plan, solveSeconds: seconds, shadowPrices: result.shadowPrices)
+    return options
   }
 
-  private static func solve(
-    _ problem: PlanProblem, _ budgets: [Budget], _ options: SearchOptions
-  ) throws(PipelineError) -> SearchResult {
-    let assignment = try problem.problem(budgets)
-    do {
-      return try Search.solve(assignment, solver: GLPKSolver(), options: options)
-    } catch .infeasible(let limit, _, let smallest) {
-      guard let budget = budgets.first(where: { $0.kind.rawValue == limit }) else {
-        throw PipelineError(.internalFailure, "The search named an unknown limit '\(limit)'.")
-      }
-      throw PipelineError(.infeasible, infeasibleMessage(budget, problem, smallest))
-    } catch {
-      throw PipelineError(wrapping: error)
-    }
-  }
-
-  /// Names the smallest value that works, rounded up so that following the advice does work.
-  private static func infeasibleMessage(
-    _ budget: Budget, _ problem: PlanProblem, _ smallestUse: Double
-  ) -> String {
-    // A billionth more than the sum, so that rounding in another order cannot undo the advice.
-    let smallest = problem.budgetValue(smallestUse, budget.kind) * (1 + 1e-9)
-    let advice: String
-    switch budget.kind {
-    case .bitsPerWeight: advice = String(format: "%.3fbits", (smallest * 1e3).rounded(.up) / 1e3)
-    case .storedBytes:
-      advice = String(format: "%.3fMiB", (smallest / 1_048_576 * 1e3).rounded(.up) / 1e3)
-    case .decodeSecondsPerToken:
-      advice = String(format: "%.4fms/token", (smallest * 1e7).rounded(.up) / 1e4)
-    case .prefillSeconds:
-      advice = String(format: "%.3fms/prefill", (smallest * 1e6).rounded(.up) / 1e3)
-    }
-    return "No plan fits \(budget) with these formats and the other budgets. The smallest feasible "
-      + "value is \(advice): raise the budget, loosen another one, or allow more formats with --formats."
-  }
-
-  private static func makePlan(
-    _ inputs: Inputs, _ problem: PlanProblem, _ result: SearchResult, front: [Plan.FrontPoint]?
+  /// The plan with these candidates, one an operator.
+  static func makePlan(
+    _ inputs: Inputs, _ problem: PlanProblem, _ candidates: [PlanProblem.Candidate],
+    _ certificate: Certificate
   ) -> Plan {
     let metric = inputs.sensitivity.metric
-    let found = result.certificate
-    // The search knows nothing of the loss that every quantized plan pays; the plan's figures do.
-    let certificate = Certificate(
-      status: found.status, objective: found.objective + problem.activationCost,
-      bound: found.bound + problem.activationCost, solver: found.solver, seconds: nil)
-    let operators = zip(problem.operators, zip(problem.candidates, result.selection)).map {
-      description, choice in
+    let operators = zip(problem.operators, candidates).map { description, candidate in
       Plan.Assignment(
-        name: description.name, shape: description.shape,
-        segments: choice.0[choice.1].segments)
+        name: description.name, shape: description.shape, segments: candidate.segments)
     }
-    return Plan(
+    var plan = Plan(
       model: inputs.sensitivity.model,
       device: inputs.profile.map {
         Plan.Device(
@@ -131,8 +135,21 @@ public struct PlanSearch: Sendable {
         sha256: inputs.sensitivitySHA256, metric: metric,
         quantizer: inputs.sensitivity.options.quantizer),
       budgets: inputs.budgets, certificate: certificate,
-      predicted: problem.predicted(result.selection, metric: metric), operators: operators,
-      front: front)
+      predicted: problem.predicted(candidates, metric: metric), operators: operators)
+    plan.goal = inputs.goal
+    plan.context = inputs.context
+    plan.rules = inputs.rules.flatMap { $0.isEmpty ? nil : $0 }
+    return plan
+  }
+
+  private static func stability(
+    _ inputs: Inputs, _ problem: PlanProblem, _ candidates: [PlanProblem.Candidate]
+  ) throws(PipelineError) -> Plan.Stability? {
+    guard inputs.resampleCount > 0 else { return nil }
+    return try problem.stability(
+      of: candidates, budgets: inputs.budgets, goal: inputs.goal,
+      resamples: inputs.resampleCount, seed: stabilitySeed,
+      timeLimitSeconds: min(2, inputs.timeLimitSeconds))
   }
 
   /// The least predicted loss at other sizes, from the smallest plan to 8-bit ones.
@@ -140,24 +157,13 @@ public struct PlanSearch: Sendable {
     _ inputs: Inputs, _ problem: PlanProblem
   ) throws(PipelineError) -> [Plan.FrontPoint]? {
     guard inputs.frontPoints > 1 else { return nil }
-    // What the limit is does not matter: the front varies it.
-    let whole = try problem.problem([Budget(kind: .storedBytes, limit: 1)])
-    // Past 8 bits there is next to nothing to gain, and f16 would take half of the axis.
-    let choices = zip(whole.choices, problem.operators).map { choices, description in
-      let small = choices.filter { $0.uses[0] * 8 <= 8.5 * Double(description.shape.weightCount) }
-      return small.isEmpty ? choices : small
-    }
-    do {
-      let narrowed = try AssignmentProblem(choices: choices, limits: whole.limits)
-      return try Search.front(of: narrowed, pointCount: inputs.frontPoints).map { point in
-        Plan.FrontPoint(
-          bitsPerWeight: BitsPerWeight(
-            storedBytes: Int(point.use), weightCount: problem.weightCount
-          ).value,
-          loss: point.loss + problem.activationCost)
-      }
-    } catch {
-      throw PipelineError(wrapping: error)
+    return try problem.front(pointCount: inputs.frontPoints).map { point in
+      Plan.FrontPoint(
+        bitsPerWeight: BitsPerWeight(
+          storedBytes: point.candidates.reduce(0) { $0 + $1.storedBytes },
+          weightCount: problem.weightCount
+        ).value,
+        loss: point.loss)
     }
   }
 }

@@ -14,7 +14,8 @@ extension Workbench {
     if let profile { device = try ProfileStore.read(URL(filePath: profile)).profile }
     let report = PlanReport(
       plan: plan, sensitivity: table, profile: device,
-      comparisons: try Self.comparisons(beside: planFile))
+      comparisons: try Self.comparisons(beside: planFile),
+      front: try Self.front(beside: planFile, of: plan))
     var text = report.text()
     if let html {
       do {

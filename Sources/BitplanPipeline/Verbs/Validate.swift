@@ -166,7 +166,8 @@ extension Workbench {
   ) throws -> ValidationResult {
     var plan = try Self.readPlan(request.planFile)
     try Self.requireMatch(plan, source)
-    let statistics = try calibrationStatistics(source, plan, request.calibration)
+    let statistics = try calibrationStatistics(
+      source, try Self.quantizer(of: plan), request.calibration)
     let packed: Model
     if let path = request.packed {
       packed = try PackedCheckpoint.load(path: path)

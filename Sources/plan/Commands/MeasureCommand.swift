@@ -10,6 +10,7 @@ struct MeasureCommand: ParsableCommand {
     discussion: """
       Gradients on the calibration text say how much an error at every output feature matters; \
       forward passes in which random masks choose what is quantized correct them by regression. \
+      '--calibration self' needs no text: the model writes its own by seeded sampling. \
       Stopped or killed, it goes on where it was.
       """)
 
@@ -18,14 +19,19 @@ struct MeasureCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Text to measure on (default: calibration.txt beside the model).", valueName: "file"))
+      "Text to measure on, or 'self' (default: calibration.txt beside the model).",
+      valueName: "file"))
   var calibration: String?
 
   @Option(help: FormatList.help) var formats: FormatList?
 
   @Option(
     help: ArgumentHelp(
-      "'salience': gradients, corrected by masked passes; 'masks': forward passes only.",
+      """
+      'salience': gradients, corrected by masked passes; 'masks': forward passes only; \
+      'plain-masks': OHQ's masks, weights set to zero; 'pd-quant': one operator at a time, one format \
+      a width; 'swap': one at a time in every format, slow and exact.
+      """,
       valueName: "name"))
   var method = "salience"
 

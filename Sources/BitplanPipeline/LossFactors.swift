@@ -1,0 +1,81 @@
+internal import BitplanCore
+
+/// What measured losses say about predicted ones: a factor for every bit width.
+struct LossFactors: Hashable {
+  /// Factor of every width that has one.
+  private(set) var byWidth: [Int: Double] = [:]
+
+  /// No correction.
+  init() {}
+
+  /// Factors by width; positive and finite.
+  init(_ byWidth: [Int: Double]) { self.byWidth = byWidth }
+
+  /// The factor of a width: its own, else that of the nearest width, of two the narrower one.
+  func factor(bitWidth: Int) -> Double {
+    let nearest = byWidth.keys.min {
+      (abs($0 - bitWidth), $0) < (abs($1 - bitWidth), $1)
+    }
+    return nearest.flatMap { byWidth[$0] } ?? 1
+  }
+
+  /// All factors times `factor`, for these widths.
+  func scaled(by factor: Double, widths: [Int]) -> LossFactors {
+    LossFactors(
+      Dictionary(uniqueKeysWithValues: widths.map { ($0, self.factor(bitWidth: $0) * factor) }))
+  }
+
+  /// As a plan records them.
+  var record: [Plan.Check.Factor] {
+    byWidth.sorted { $0.key < $1.key }.map { .init(bitWidth: $0.key, factor: $0.value) }
+  }
+}
+
+extension PlanProblem {
+  /// Widths of all candidates, ascending.
+  var widths: [Int] {
+    Set(candidates.joined().flatMap { $0.segments.map(\.format.bitWidth) }).sorted()
+  }
+
+  /// The loss of a candidate of operator `index` by bit width; the parts add up to the loss.
+  func lossByWidth(
+    _ candidate: Candidate, _ index: Int, _ rows: [SensitivityTable.Row]
+  ) -> [Int: Double] {
+    guard candidate.segments.count > 1 else {
+      return [candidate.segments[0].format.bitWidth: candidate.loss]
+    }
+    let parts = candidate.segments.map { max(0, rows[index].loss(of: $0) ?? 0) }
+    let total = parts.reduce(0, +)
+    var result: [Int: Double] = [:]
+    for (segment, part) in zip(candidate.segments, parts) {
+      result[segment.format.bitWidth, default: 0] +=
+        total > 0
+        ? candidate.loss * part / total : candidate.loss / Double(candidate.segments.count)
+    }
+    return result
+  }
+
+  /// The same problem with corrected losses.
+  ///
+  /// - Parameter rows: the sensitivity's rows, which tell the parts of a mixed candidate apart.
+  func corrected(by factors: LossFactors, _ rows: [SensitivityTable.Row]) -> PlanProblem {
+    guard !factors.byWidth.isEmpty else { return self }
+    func corrected(_ list: [[Candidate]]) -> [[Candidate]] {
+      list.enumerated().map { index, row in
+        row.map { candidate in
+          let loss = lossByWidth(candidate, index, rows).sorted { $0.key < $1.key }.reduce(0) {
+            $0 + $1.value * factors.factor(bitWidth: $1.key)
+          }
+          var copy = candidate
+          copy.standardError *= candidate.loss > 0 ? loss / candidate.loss : 1
+          copy.loss = loss
+          return copy
+        }
+      }
+    }
+    var copy = self
+    copy.candidates = corrected(candidates)
+    copy.wholes = corrected(wholes)
+    return copy
+  }
+}

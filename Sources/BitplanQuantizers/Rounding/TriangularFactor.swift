@@ -1,0 +1,100 @@
+internal import BitplanKernels
+internal import CBLAS
+internal import Synchronization
+
+/// The factor that error feedback needs, in tiles that depend on the size alone: any number of
+/// threads gives the same bits.
+enum TriangularFactor {
+  /// Rows and columns of a tile.
+  private static let tile = 512
+
+  /// Writes the unit upper triangular `M` with `P·H·Pᵀ = M · D · Mᵀ`, where `P` puts rows and columns
+  /// in `order`; zeros below the diagonal.
+  ///
+  /// - Returns: whether `H` is positive definite; if not, `factor` holds no result.
+  static func makeUnitUpper(
+    of matrix: FloatMatrix, in order: [Int], into factor: FloatMatrix, _ pool: ThreadPool
+  ) -> Bool {
+    let size = matrix.columns
+    openblas_set_num_threads(1)
+    // Cholesky gives a lower factor; with rows and columns in reverse it is the upper one.
+    matrix.withUnsafeBufferPointer { h in
+      factor.withUnsafeMutableBufferPointer { target in
+        for row in 0..<size {
+          let source = order[size - 1 - row] * size
+          for column in 0...row {
+            target[row * size + column] = h[source + order[size - 1 - column]]
+          }
+          for column in row + 1..<max(size, row + 1) { target[row * size + column] = 0 }
+        }
+      }
+    }
+    guard cholesky(factor, pool) else { return false }
+    factor.withUnsafeMutableBufferPointer { buffer in
+      var values = buffer
+      // Element (i, j) of the reversed matrix stands where (n−1−i, n−1−j) stood.
+      values.reverse()
+      let scales = (0..<size).map { 1 / values[$0 * size + $0] }
+      for row in 0..<size {
+        for column in row..<size { values[row * size + column] *= scales[column] }
+      }
+    }
+    return true
+  }
+
+  /// The lower Cholesky factor, in place; what is above the diagonal stays.
+  private static func cholesky(_ matrix: FloatMatrix, _ pool: ThreadPool) -> Bool {
+    let size = matrix.columns
+    return matrix.withUnsafeMutableBufferPointer { buffer in
+      guard let base = buffer.baseAddress else { return true }
+      let a = Address(base: base)
+      for begin in stride(from: 0, to: size, by: tile) {
+        let count = min(tile, size - begin)
+        // What LAPACK takes for the upper triangle by columns is the lower one by rows.
+        var (triangle, order, stride_, info) = (
+          CChar(UInt8(ascii: "U")), Int32(count), Int32(size), Int32(0)
+        )
+        spotrf_(&triangle, &order, a.base + begin * size + begin, &stride_, &info, 1)
+        guard info == 0 else { return false }
+        let rest = Array(stride(from: begin + count, to: size, by: tile))
+        deal(rest.count, pool) { index in
+          let row = rest[index]
+          cblas_strsm(
+            CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit,
+            Int32(min(tile, size - row)), Int32(count), 1, a.base + begin * size + begin,
+            Int32(size), a.base + row * size + begin, Int32(size))
+        }
+        let pairs = rest.flatMap { row in rest.filter { $0 <= row }.map { (row, $0) } }
+        deal(pairs.count, pool) { index in
+          let (row, column) = pairs[index]
+          cblas_sgemm(
+            CblasRowMajor, CblasNoTrans, CblasTrans, Int32(min(tile, size - row)),
+            Int32(min(tile, size - column)), Int32(count), -1, a.base + row * size + begin,
+            Int32(size), a.base + column * size + begin, Int32(size), 1,
+            a.base + row * size + column, Int32(size))
+        }
+      }
+      return true
+    }
+  }
+
+  /// Shared by the threads, which write disjoint tiles.
+  private struct Address: @unchecked Sendable {
+    let base: UnsafeMutablePointer<Float>
+  }
+
+  private static func deal(_ count: Int, _ pool: ThreadPool, _ body: @Sendable (Int) -> Void) {
+    guard count > 1 else {
+      for index in 0..<count { body(index) }
+      return
+    }
+    let next = Atomic(0)
+    pool.run { _ in
+      while true {
+        let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+        guard index < count else { break }
+        body(index)
+      }
+    }
+  }
+}
