@@ -270,6 +270,7 @@ def main():
     parser.add_argument("--work", type=pathlib.Path, help="folder to keep files in (default: a temporary one)")
     parser.add_argument("--sensitivity", type=pathlib.Path, help="sensitivity file to plan from (default: measured)")
     parser.add_argument("--search-options", default="", help="further options of 'plan search'")
+    parser.add_argument("--without-plans", action="store_true", help="score llama.cpp's types alone")
     options = parser.parse_args()
     if not hasattr(llama_cpp, "llama_model_imatrix_data"):
         sys.exit("This llama-cpp-python has no importance matrix in its quantizer; install a newer one.")
@@ -313,7 +314,7 @@ def compare(options, folder):
                        "headInImatrix": head, "tensorTypes": {k: len(v) for k, v in sorted(types.items())}}
             target.unlink()
         shutil.rmtree(folder / "dequantized")
-        best = plan.packed_below(row["fileBytes"])
+        best = None if options.without_plans else plan.packed_below(row["fileBytes"])
         if best:
             row["plan"] = dict(best, score=plan.compare("best.safetensors", *windows),
                                floatActivations=plan.compare("best.safetensors", "--float-activations", *windows))

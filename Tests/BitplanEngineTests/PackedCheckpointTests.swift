@@ -258,6 +258,13 @@ struct PackedCheckpointTests {
       testDescription: "row map with something after the last row", mentions: "other segments",
       change: edit(rows) { $0.bytes[63] = 1 }),
     Hostile(
+      testDescription: "row map of a segment that is not there", mentions: "segment",
+      change: edit(rows) { $0.bytes[0] = 0xFF }),
+    Hostile(testDescription: "rows left out without a digest", mentions: "other segments") {
+      metadata, _ in
+      metadata["bitplan.rowsSHA256"] = nil
+    },
+    Hostile(
       testDescription: "row map turned over", mentions: "other segments",
       change: edit(rows) { $0.bytes[1] = ~$0.bytes[1] }),
     Hostile(

@@ -12,10 +12,11 @@ import Foundation
 ///   last; rows keep their order inside a segment;
 /// - every vector (norms, biases, position tables) under its own name, F32.
 ///
-/// Metadata: `bitplan.schemaVersion`, `bitplan.plan` (the plan's JSON) and `bitplan.config` (the
-/// text of the model's `config.json`), and `bitplan.tokenizer` (its `tokenizer.json` without white space)
-/// where there is one. Segments and row maps come first, each at a multiple of 64
-/// bytes, so that kernels multiply straight from the mapped file.
+/// Metadata: `bitplan.schemaVersion`, `bitplan.plan` (the plan's JSON; segments without `rows` have
+/// them in the row map), `bitplan.rowsSHA256` (of all row maps in order), `bitplan.config` (the text
+/// of the model's `config.json`), and `bitplan.tokenizer` (its `tokenizer.json` without white space)
+/// where there is one. Segments and row maps come first, each at a multiple of 64 bytes, so that
+/// kernels multiply straight from the mapped file.
 public enum PackedCheckpoint {
   /// The major version this code reads and writes.
   public static let supportedSchemaVersion = 1
@@ -23,6 +24,7 @@ public enum PackedCheckpoint {
   enum Key {
     static let schemaVersion = "bitplan.schemaVersion"
     static let plan = "bitplan.plan"
+    static let rowsSHA256 = "bitplan.rowsSHA256"
     static let configuration = "bitplan.config"
     static let tokenizer = "bitplan.tokenizer"
   }
@@ -82,11 +84,10 @@ public enum PackedCheckpoint {
           try vector.withUnsafeBufferPointer { try sink(UnsafeRawBufferPointer($0)) }
         })
     }
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     var metadata = [
       Key.schemaVersion: "\(supportedSchemaVersion)",
-      Key.plan: String(decoding: try encoder.encode(plan), as: UTF8.self),
+      Key.plan: try PackedPlanText.text(plan),
+      Key.rowsSHA256: PackedPlanText.rowsSHA256(plan),
       Key.configuration: model.configurationText,
     ]
     metadata[Key.tokenizer] = tokenizer.map(JSONText.compacted)

@@ -83,7 +83,7 @@ extension PackedCheckpoint {
     }
   }
 
-  private static func plan(of checkpoint: Checkpoint) throws(EngineError) -> Plan {
+  private static func plan(of checkpoint: Checkpoint) throws -> Plan {
     let text = try metadata(Key.plan, of: checkpoint)
     let version = try? JSONDecoder().decode(Version.self, from: Data(text.utf8)).schemaVersion
     if let version, version != Plan.supportedSchemaVersion {
@@ -91,8 +91,10 @@ extension PackedCheckpoint {
         "the plan inside packed file '\(checkpoint.name)' has schemaVersion \(version); this "
           + "version of Bitplan reads \(Plan.supportedSchemaVersion). Pack the model again.")
     }
+    let whole = try PackedPlanText.completed(
+      text, rowsSHA256: checkpoint.metadata[Key.rowsSHA256], from: checkpoint)
     do {
-      return try JSONDecoder().decode(Plan.self, from: Data(text.utf8))
+      return try JSONDecoder().decode(Plan.self, from: whole)
     } catch {
       throw EngineError(
         "the plan inside packed file '\(checkpoint.name)' cannot be read: \(error). Pack the model "
