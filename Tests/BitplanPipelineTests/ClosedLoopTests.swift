@@ -146,7 +146,7 @@ struct ClosedLoopTests {
       Issue.record("an impossible quality was met")
     } catch let error as PipelineError {
       #expect(error.kind == .infeasible)
-      let text = try #require(error.description.firstMatch(of: /the least is ([0-9.]+)/)?.1)
+      let text = try #require(error.description.firstMatch(of: /the least is ([0-9]+\.[0-9]+)/)?.1)
       let least = try #require(Double(String(text)))
       #expect(throws: Never.self) {
         try Self.search(
