@@ -27,14 +27,21 @@ public struct TokenWindows: Hashable, Sendable {
     case first
     /// Windows spread evenly over the text: how calibration covers it.
     case spread
-    /// Windows spread evenly over those that `.spread` leaves when it takes so many: for a check on
-    /// text that nothing was measured on.
-    case besides(spreadCount: Int)
+    /// Those that `.spread` takes when it takes `measured`, and more from the rest, of which half at
+    /// least is left over.
+    case wide(measured: Int)
+    /// Windows spread evenly over those that `.wide` leaves when it takes `wide`: for a check on text
+    /// that nothing was measured on.
+    case besides(measured: Int, wide: Int)
 
     /// The same for texts that are cut into `factor` times as many pieces.
     package func scaled(by factor: Int) -> Placement {
-      guard case .besides(let count) = self else { return .spread }
-      return .besides(spreadCount: count * factor)
+      switch self {
+      case .first, .spread: .spread
+      case .wide(let measured): .wide(measured: measured * factor)
+      case .besides(let measured, let wide):
+        .besides(measured: measured * factor, wide: wide * factor)
+      }
     }
 
     /// Which of `available` places to take, at most `count`; ascending.
@@ -44,11 +51,22 @@ public struct TokenWindows: Hashable, Sendable {
       case .spread:
         let taken = min(count, available)
         return (0..<taken).map { $0 * available / taken }
-      case .besides(let spreadCount):
-        let used = Set(Placement.spread.slots(available: available, count: spreadCount))
-        let free = (0..<available).filter { !used.contains($0) }
-        return Placement.spread.slots(available: free.count, count: count).map { free[$0] }
+      case .wide(let measured):
+        let first = Placement.spread.slots(available: available, count: min(measured, count))
+        let rest = Placement.rest(of: available, without: first)
+        let more = Placement.spread.slots(
+          available: rest.count, count: min(max(0, count - measured), rest.count / 2))
+        return (first + more.map { rest[$0] }).sorted()
+      case .besides(let measured, let wide):
+        let used = Placement.wide(measured: measured).slots(available: available, count: wide)
+        let rest = Placement.rest(of: available, without: used)
+        return Placement.spread.slots(available: rest.count, count: count).map { rest[$0] }
       }
+    }
+
+    private static func rest(of available: Int, without used: [Int]) -> [Int] {
+      let used = Set(used)
+      return (0..<available).filter { !used.contains($0) }
     }
   }
 

@@ -131,13 +131,20 @@ struct OneAtATimeEstimationTests {
     }
     let all = try windows(.max, .first)
     let spread = try windows(8, .spread)
-    let besides = try windows(8, .besides(spreadCount: 8))
-    #expect(besides.count == 8 && Set(besides).isDisjoint(with: spread))
+    let wide = try windows(20, .wide(measured: 8))
+    #expect(wide.count == 20 && Set(wide).isSuperset(of: spread))
+    let besides = try windows(8, .besides(measured: 8, wide: 20))
+    #expect(besides.count == 8 && Set(besides).isDisjoint(with: wide))
     #expect(Set(besides).isSubset(of: all) && Set(besides).count == 8)
-    let rest = try windows(.max, .besides(spreadCount: 8))
-    #expect(Set(rest).union(spread) == Set(all) && rest.count == all.count - 8)
+    let rest = try windows(.max, .besides(measured: 8, wide: 20))
+    #expect(Set(rest).union(wide) == Set(all) && rest.count == all.count - 20)
+    // However many are wanted, half of what was not measured on stays for checks.
+    let most = try windows(10_000, .wide(measured: 8))
+    let left = try windows(.max, .besides(measured: 8, wide: 10_000))
+    #expect(most.count == 8 + (all.count - 8) / 2 && Set(most).isDisjoint(with: left))
+    #expect(most.count + left.count == all.count)
     #expect(throws: TokenWindows.TooShort.self) {
-      try windows(8, .besides(spreadCount: all.count))
+      try windows(8, .besides(measured: all.count, wide: all.count))
     }
   }
 }

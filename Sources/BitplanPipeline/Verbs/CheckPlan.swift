@@ -67,7 +67,8 @@ extension Workbench {
     let text = try TextSource(
       path: path, defaultName: "calibration.txt", folder: source.folder, option: "--calibration")
     return try windows(
-      source, text, count: count, placement: .besides(spreadCount: Self.wideCalibrationCount))
+      source, text, count: count,
+      placement: .besides(measured: count, wide: Self.wideCalibrationCount))
   }
 
   /// The float model with the rows of one bit width as the plan has them.

@@ -116,14 +116,15 @@ extension Workbench {
 
   /// The calibration tokens of a model.
   func calibrationWindows(
-    _ source: ModelSource, _ path: String?, count: Int = Workbench.calibrationCount
+    _ source: ModelSource, _ path: String?, count: Int = Workbench.calibrationCount,
+    placement: TokenWindows.Placement = .spread
   ) throws -> TokenWindows {
     if path == SelfCalibration.name {
       return try selfCalibration(source, windows: 0..<Self.calibrationCount)
     }
     let text = try TextSource(
       path: path, defaultName: "calibration.txt", folder: source.folder, option: "--calibration")
-    return try windows(source, text, count: count, placement: .spread)
+    return try windows(source, text, count: count, placement: placement)
   }
 
   /// Token windows as the model's objective needs them.
@@ -210,7 +211,9 @@ extension Workbench {
     _ source: ModelSource, _ meter: LossMeter, _ windows: TokenWindows, calibration: String?,
     _ quantizer: OperatorQuantizer.Method, withGradients: Bool, seed: UInt64
   ) throws -> CalibrationStatistics {
-    let wide = try calibrationWindows(source, calibration, count: Self.wideCalibrationCount)
+    let wide = try calibrationWindows(
+      source, calibration, count: Self.wideCalibrationCount,
+      placement: .wide(measured: Self.calibrationCount))
     var isFirst = true
     let statistics = try CalibrationStatistics.gather(
       meter, windows: windows.windows, wideWindows: wide.windows, quantizer: quantizer,
