@@ -65,6 +65,24 @@ struct FormatList: ExpressibleByArgument {
     valueName: "list")
 }
 
+extension TransformSelection: ExpressibleByArgument {
+  /// Parses `none`, `auto`, or families separated by commas.
+  public init?(argument: String) { self.init(parsing: argument) }
+
+  static let help = ArgumentHelp(
+    "Equivalence transforms before quantizing: none, auto (what measures best), or a list of: "
+      + Family.allCases.map(\.rawValue).joined(separator: ", ") + ".",
+    valueName: "list")
+}
+
+/// Refuses a KV cache that there is none of.
+func requireKeyValueCache(_ name: String) throws {
+  guard Workbench.keyValueCaches.contains(name) else {
+    throw ValidationError(
+      "'--kv-cache \(name)' must be one of: \(Workbench.keyValueCaches.joined(separator: ", ")).")
+  }
+}
+
 /// Runs a verb and turns its failure into a message and a documented exit code.
 func runVerb(_ body: () throws -> Void) throws {
   do {

@@ -16,6 +16,12 @@ enum SampleArtifacts {
       layer: nil),
   ]
 
+  static let transforms: [EquivalenceTransform] = [
+    .rotation(.residual, layer: nil, seed: 3), .rotation(.value, layer: 0, seed: 3),
+    .scaling(
+      .mlpInput, layer: 0, ScalingRule(.mean, inputExponent: 0.5, weightExponent: 0.25)),
+  ]
+
   static var model: ModelIdentity {
     ModelIdentity(
       name: "sample", sha256: hash, architecture: "llama",
@@ -59,7 +65,7 @@ enum SampleArtifacts {
       certificate: Certificate(
         status: .optimal, objective: 0.0173, bound: 0.01729, solver: "GLPK 5.0", seconds: 0.21),
       predicted: predicted, operators: assignments,
-      front: [Plan.FrontPoint(bitsPerWeight: 4.25, loss: 0.02)])
+      front: [Plan.FrontPoint(bitsPerWeight: 4.25, loss: 0.02)], transforms: transforms)
     plan.measured = measured
     return plan
   }
@@ -91,7 +97,7 @@ enum SampleArtifacts {
         name: "calibration.txt", sha256: hash, windowCount: 8, windowTokens: 256),
       options: SensitivityTable.Options(
         method: "masks", seed: 7, passCount: 200, formats: [int4, int8],
-        quantizer: "round-to-nearest+clip"),
+        quantizer: "round-to-nearest+clip", transforms: "auto"),
       activationCost: 0.0002,
       rows: operators.map { description in
         SensitivityTable.Row(
@@ -107,7 +113,11 @@ enum SampleArtifacts {
                 repeating: 0.001,
                 count: SensitivityTable.Bands.count(rows: description.shape.outputFeatures))
             }))
-      })
+      }, transforms: transforms)
+  }
+
+  static func decoded<Value: Decodable>(_ value: JSONValue) throws -> Value {
+    try JSONDecoder().decode(Value.self, from: JSONEncoder().encode(value))
   }
 
   static func json(_ value: some Encodable) throws -> JSONValue {

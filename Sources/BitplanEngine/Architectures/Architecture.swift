@@ -59,6 +59,12 @@ package protocol Architecture: Sendable {
     vectors: [FloatMatrix], products: MatrixProducts, capacity: Int
   ) -> any ForwardPass
 
+  /// As ``makeForwardPass(vectors:products:capacity:)``, keys and values kept in `cache`. Encoders
+  /// keep none.
+  func makeForwardPass(
+    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat
+  ) -> any ForwardPass
+
   /// Reverse mode of one sequence, at most `capacity` tokens long.
   ///
   /// - Parameters:
@@ -67,6 +73,14 @@ package protocol Architecture: Sendable {
   func makeBackwardSteps(
     vectors: [FloatMatrix], weights: [FloatMatrix], context: KernelContext, capacity: Int
   ) -> any BackwardSteps
+}
+
+extension Architecture {
+  package func makeForwardPass(
+    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat
+  ) -> any ForwardPass {
+    makeForwardPass(vectors: vectors, products: products, capacity: capacity)
+  }
 }
 
 /// One sequence on its way through a model, layer by layer.

@@ -22,6 +22,8 @@ public struct PlanRequest: Sendable {
   public var calibration: String?
   /// Candidate formats; all by default.
   public var formats: [WeightFormat]?
+  /// Equivalence transforms that the plan may use.
+  public var transforms = TransformSelection.none
   /// Whether rows of one operator may take different formats.
   public var granularity = Granularity.feature
   /// Where the plan goes.
@@ -129,6 +131,7 @@ extension Workbench {
     measure.calibration = request.calibration
     measure.formats = request.formats
     measure.remeasure = request.remeasure
+    measure.transforms = request.transforms
     measure.output =
       plan.deletingLastPathComponent()
       .appending(path: "\(source.checkpoint.name).sensitivity.json").path

@@ -18,6 +18,8 @@ public struct MeasureRequest: Sendable {
   public var method = "salience"
   /// Where the sensitivity goes; `MODEL.sensitivity.json` in the current folder by default.
   public var output: String?
+  /// Equivalence transforms that are applied before measuring.
+  public var transforms = TransformSelection.none
   /// Measure although a fitting file exists.
   public var remeasure = false
 
@@ -69,7 +71,8 @@ extension Workbench {
       denseCount: 16)
     let options = SensitivityTable.Options(
       method: method.rawValue, seed: request.seed, passCount: design.passCount,
-      formats: formats, quantizer: RoundToNearest.name)
+      formats: formats, quantizer: RoundToNearest.name,
+      transforms: request.transforms == .none ? nil : request.transforms.description)
     let file =
       request.output.map { URL(filePath: $0) }
       ?? OutputNames.beside(source.checkpoint, "sensitivity.json")
@@ -80,7 +83,10 @@ extension Workbench {
       progress.note("measure: reusing \(file.lastPathComponent)")
       return stored
     }
-    let table = try measured(source, windows, design, options, journalFile: file)
+    let (source, transforms) = try chosen(
+      request.transforms, source, windows, formats: formats, seed: request.seed)
+    var table = try measured(source, windows, design, options, journalFile: file)
+    table.transforms = transforms.isEmpty ? nil : transforms
     try ArtifactOutput.write(table, to: file)
     return try Self.readSensitivity(file)
   }

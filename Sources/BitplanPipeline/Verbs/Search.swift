@@ -132,7 +132,7 @@ public struct PlanSearch: Sendable {
         quantizer: inputs.sensitivity.options.quantizer),
       budgets: inputs.budgets, certificate: certificate,
       predicted: problem.predicted(result.selection, metric: metric), operators: operators,
-      front: front)
+      front: front, transforms: inputs.sensitivity.transforms)
   }
 
   /// The least predicted loss at other sizes, from the smallest plan to 8-bit ones.

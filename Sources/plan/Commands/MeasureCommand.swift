@@ -29,6 +29,8 @@ struct MeasureCommand: ParsableCommand {
       valueName: "name"))
   var method = "salience"
 
+  @Option(help: TransformSelection.help) var transforms = TransformSelection.none
+
   @Option(help: ArgumentHelp("Seed of every random choice.", valueName: "n"))
   var seed: UInt64 = 1
 
@@ -49,6 +51,7 @@ struct MeasureCommand: ParsableCommand {
       request.formats = formats?.formats
       request.seed = seed
       request.method = method
+      request.transforms = transforms
       request.output = out
       request.remeasure = remeasure
       let stored = try common.workbench().measure(try ModelSource(path: model), request)

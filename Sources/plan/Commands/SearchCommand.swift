@@ -51,6 +51,8 @@ struct SearchCommand: ParsableCommand {
 
   @Option(help: FormatList.help) var formats: FormatList?
 
+  @Option(help: TransformSelection.help) var transforms = TransformSelection.none
+
   @Option(
     help: ArgumentHelp(
       "'feature': rows of one operator may take different formats; 'layer': one format each.",
@@ -87,6 +89,7 @@ struct SearchCommand: ParsableCommand {
       request.formats = formats?.formats
       request.output = out
       request.granularity = granularity
+      request.transforms = transforms
       request.timeLimitSeconds = timeLimit
       let outcome = try common.workbench().makePlan(request)
       if common.json {
