@@ -1,7 +1,7 @@
 public import ArgumentParser
 public import BitplanCore
 public import BitplanKernels
-import BitplanPipeline
+public import BitplanPipeline
 import Foundation
 
 /// Options that every verb understands.
