@@ -9,6 +9,12 @@ let package = Package(
     .library(name: "BitplanPipeline", targets: ["BitplanPipeline"]),
     .library(name: "BitplanKernels", targets: ["BitplanCore", "BitplanKernels"]),
     .library(name: "BitplanSearch", targets: ["BitplanCore", "BitplanSearch"]),
+    .library(
+      name: "BitplanSensitivity",
+      targets: [
+        "BitplanCore", "BitplanKernels", "BitplanCheckpoint", "BitplanEngine", "BitplanQuantizers",
+        "BitplanSensitivity",
+      ]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),

@@ -11,6 +11,9 @@ let package = Package(
     .executableTarget(
       name: "kernel-bench",
       dependencies: ["CRoofline", .product(name: "BitplanKernels", package: "bitplan")]),
+    .executableTarget(
+      name: "quantizer-study",
+      dependencies: [.product(name: "BitplanSensitivity", package: "bitplan")]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

@@ -23,6 +23,15 @@ public final class Session {
     set { products.observer = newValue }
   }
 
+  /// How keys and values are kept. Assigning another format forgets the sequence.
+  public var keyValueFormat: KeyValueFormat {
+    didSet {
+      guard keyValueFormat != oldValue else { return }
+      position = 0
+      pass = makePass()
+    }
+  }
+
   private let products: MatrixProducts
   private var pass: any ForwardPass
   /// Logits of all tokens of one call; as many rows as the last such call had tokens.
@@ -32,15 +41,20 @@ public final class Session {
 
   /// Makes the buffers.
   ///
-  /// - Parameter capacity: most tokens of the sequence, positive; cut to `model.maximumTokens`.
-  public init(_ model: Model, context: KernelContext, capacity: Int) {
+  /// - Parameters:
+  ///   - capacity: most tokens of the sequence, positive; cut to `model.maximumTokens`.
+  ///   - keyValueFormat: how keys and values are kept; encoders keep none.
+  public init(
+    _ model: Model, context: KernelContext, capacity: Int, keyValueFormat: KeyValueFormat = .float
+  ) {
     precondition(capacity > 0, "a session must hold at least one token")
     self.model = model
     self.context = context
     self.capacity = min(capacity, model.maximumTokens)
+    self.keyValueFormat = keyValueFormat
     products = MatrixProducts(weights: model.weights, context: context)
     pass = model.architecture.makeForwardPass(
-      vectors: model.vectors, products: products, capacity: self.capacity)
+      vectors: model.vectors, products: products, capacity: self.capacity, cache: keyValueFormat)
     lastRow = FloatMatrix(
       rows: 1,
       columns: model.objective == .nextToken ? model.vocabularySize : pass.hidden.columns)
@@ -54,9 +68,13 @@ public final class Session {
     position = 0
     products.weights = model.weights
     if !zip(model.vectors, old.vectors).allSatisfy({ $0 === $1 }) {
-      pass = model.architecture.makeForwardPass(
-        vectors: model.vectors, products: products, capacity: capacity)
+      pass = makePass()
     }
+  }
+
+  private func makePass() -> any ForwardPass {
+    model.architecture.makeForwardPass(
+      vectors: model.vectors, products: products, capacity: capacity, cache: keyValueFormat)
   }
 
   /// Forgets the sequence.

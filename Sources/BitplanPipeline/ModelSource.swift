@@ -23,6 +23,14 @@ public struct ModelSource: Sendable {
     }
   }
 
+  /// The same checkpoint with another model made of it, such as a transformed one.
+  func replacing(_ model: Model) -> ModelSource { ModelSource(checkpoint, model) }
+
+  private init(_ checkpoint: Checkpoint, _ model: Model) {
+    self.checkpoint = checkpoint
+    self.model = model
+  }
+
   /// The folder that holds the checkpoint.
   public var folder: URL { URL(filePath: checkpoint.folder) }
 

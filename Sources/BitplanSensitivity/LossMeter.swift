@@ -26,6 +26,8 @@ public final class LossMeter {
   public let model: Model
   /// What the losses are.
   public let metric: SensitivityTable.Metric
+  /// How variants keep keys and values; the float model keeps them in float.
+  public var keyValueFormat = KeyValueFormat.float
   private let windows: [[Int]]
   private let session: Session
   private var reference: Reference?
@@ -49,6 +51,7 @@ public final class LossMeter {
     let collector = StatisticsCollector(
       model: model, expectedTokens: windows.reduce(0) { $0 + $1.count })
     session.model = model
+    session.keyValueFormat = .float
     session.observer = { index, input, count in collector.observe(index, input, count) }
     defer { session.observer = nil }
     switch model.objective {
@@ -81,6 +84,7 @@ public final class LossMeter {
   /// Loss of a variant with its uncertainty. ``prepare(progress:)`` must have run.
   public func report(_ variant: Model) throws -> Report {
     session.model = variant
+    session.keyValueFormat = keyValueFormat
     switch reference {
     case .languageModel(let evaluation, let kept):
       let divergence = try evaluation.divergence(session, from: kept)

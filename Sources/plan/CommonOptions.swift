@@ -1,7 +1,7 @@
 public import ArgumentParser
 public import BitplanCore
 public import BitplanKernels
-import BitplanPipeline
+public import BitplanPipeline
 import Foundation
 
 /// Options that every verb understands.
@@ -63,6 +63,24 @@ struct FormatList: ExpressibleByArgument {
     "Candidate formats, separated by commas, of: "
       + WeightFormat.all.map(\.identifier).joined(separator: ", ") + ".",
     valueName: "list")
+}
+
+extension TransformSelection: ExpressibleByArgument {
+  /// Parses `none`, `auto`, or families separated by commas.
+  public init?(argument: String) { self.init(parsing: argument) }
+
+  static let help = ArgumentHelp(
+    "Equivalence transforms before quantizing: none, auto (what measures best), or a list of: "
+      + Family.allCases.map(\.rawValue).joined(separator: ", ") + ".",
+    valueName: "list")
+}
+
+/// Refuses a KV cache that there is none of.
+func requireKeyValueCache(_ name: String) throws {
+  guard Workbench.keyValueCaches.contains(name) else {
+    throw ValidationError(
+      "'--kv-cache \(name)' must be one of: \(Workbench.keyValueCaches.joined(separator: ", ")).")
+  }
 }
 
 /// Runs a verb and turns its failure into a message and a documented exit code.

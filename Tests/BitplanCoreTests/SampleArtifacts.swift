@@ -16,6 +16,12 @@ enum SampleArtifacts {
       layer: nil),
   ]
 
+  static let transforms: [EquivalenceTransform] = [
+    .rotation(.residual, layer: nil, seed: 3), .rotation(.value, layer: 0, seed: 3),
+    .scaling(
+      .mlpInput, layer: 0, ScalingRule(.mean, inputExponent: 0.5, weightExponent: 0.25)),
+  ]
+
   static var model: ModelIdentity {
     ModelIdentity(
       name: "sample", sha256: hash, architecture: "llama",
@@ -60,7 +66,7 @@ enum SampleArtifacts {
       certificate: Certificate(
         status: .optimal, objective: 0.0173, bound: 0.01729, solver: "GLPK 5.0", seconds: 0.21),
       predicted: predicted, operators: assignments,
-      front: [Plan.FrontPoint(bitsPerWeight: 4.25, loss: 0.02)])
+      front: [Plan.FrontPoint(bitsPerWeight: 4.25, loss: 0.02)], transforms: transforms)
     plan.measured = measured
     plan.goal = Plan.Goal(minimized: .storedBytes, maximumLoss: 0.02)
     plan.context = Plan.Context(tokenCount: 128, keyValueBytes: 1)
@@ -121,7 +127,7 @@ enum SampleArtifacts {
         name: "calibration.txt", sha256: hash, windowCount: 8, windowTokens: 256),
       options: SensitivityTable.Options(
         method: "masks", seed: 7, passCount: 200, formats: [int4, int8],
-        quantizer: "round-to-nearest+clip"),
+        quantizer: "round-to-nearest+clip", transforms: "auto"),
       activationCost: 0.0002,
       rows: operators.map { description in
         SensitivityTable.Row(
@@ -136,7 +142,11 @@ enum SampleArtifacts {
               [Double](
                 repeating: 0.001, count: (description.shape.outputFeatures + 15) / 16)
             }))
-      })
+      }, transforms: transforms)
+  }
+
+  static func decoded<Value: Decodable>(_ value: JSONValue) throws -> Value {
+    try JSONDecoder().decode(Value.self, from: JSONEncoder().encode(value))
   }
 
   static func json(_ value: some Encodable) throws -> JSONValue {

@@ -54,6 +54,7 @@ extension Plan {
       try check.positive(point.bitsPerWeight, "front[\(index)].bitsPerWeight")
       try check.amount(point.loss, "front[\(index)].loss")
     }
+    try EquivalenceTransform.validate(transforms ?? [], check, "transforms")
     if let operators {
       try check.operators(
         self.operators.map { ($0.name, $0.shape) }, match: operators, "operators")

@@ -216,6 +216,8 @@ public struct Plan: Hashable, Sendable, Codable {
   public var ties: Ties?
   /// How firm the plan is, given how uncertain the losses are.
   public var stability: Stability?
+  /// Equivalence transforms of the float model that come before quantizing, in their order.
+  public var transforms: [EquivalenceTransform]?
 
   /// One point of the front of loss against size.
   public struct FrontPoint: Hashable, Sendable, Codable {
@@ -234,7 +236,8 @@ public struct Plan: Hashable, Sendable, Codable {
   /// Makes a plan that has not been executed.
   public init(
     model: ModelIdentity, device: Device?, sensitivity: SensitivitySource, budgets: [Budget],
-    certificate: Certificate, predicted: Costs, operators: [Assignment], front: [FrontPoint]? = nil
+    certificate: Certificate, predicted: Costs, operators: [Assignment], front: [FrontPoint]? = nil,
+    transforms: [EquivalenceTransform]? = nil
   ) {
     self.schemaVersion = Self.supportedSchemaVersion
     self.model = model
@@ -246,5 +249,6 @@ public struct Plan: Hashable, Sendable, Codable {
     self.measured = nil
     self.operators = operators
     self.front = front
+    self.transforms = transforms
   }
 }

@@ -20,6 +20,8 @@ extension SensitivityTable {
     try check.count(options.passCount, in: 0...Int.max, "options.passCount")
     guard !options.formats.isEmpty else { throw check.fail("options.formats", "is empty") }
     try check.unique(options.formats, "options.formats") { "the format '\($0)'" }
+    if let transforms = options.transforms { try check.text(transforms, "options.transforms") }
+    try EquivalenceTransform.validate(transforms ?? [], check, "transforms")
     try check.amount(activationCost, "activationCost")
 
     for (index, row) in rows.enumerated() {

@@ -43,16 +43,20 @@ public struct SensitivityTable: Hashable, Sendable, Codable {
     public let formats: [WeightFormat]
     /// How codes were found, such as `round-to-nearest+clip`: another quantizer needs another table.
     public let quantizer: String
+    /// Which transforms were asked for, such as `auto`; `nil` for none.
+    public let transforms: String?
 
     /// Makes options.
     public init(
-      method: String, seed: UInt64, passCount: Int, formats: [WeightFormat], quantizer: String
+      method: String, seed: UInt64, passCount: Int, formats: [WeightFormat], quantizer: String,
+      transforms: String? = nil
     ) {
       self.method = method
       self.seed = seed
       self.passCount = passCount
       self.formats = formats
       self.quantizer = quantizer
+      self.transforms = transforms
     }
   }
 
@@ -147,11 +151,13 @@ public struct SensitivityTable: Hashable, Sendable, Codable {
   public var activationCost: Double
   /// One row an operator, in the model's order.
   public var rows: [Row]
+  /// Equivalence transforms of the model that was measured, in their order.
+  public var transforms: [EquivalenceTransform]?
 
   /// Makes a table.
   public init(
     model: ModelIdentity, metric: Metric, calibration: Calibration, options: Options,
-    activationCost: Double, rows: [Row]
+    activationCost: Double, rows: [Row], transforms: [EquivalenceTransform]? = nil
   ) {
     self.schemaVersion = Self.supportedSchemaVersion
     self.model = model
@@ -160,6 +166,7 @@ public struct SensitivityTable: Hashable, Sendable, Codable {
     self.options = options
     self.activationCost = activationCost
     self.rows = rows
+    self.transforms = transforms
   }
 }
 

@@ -62,6 +62,12 @@ package protocol Architecture: Sendable {
     vectors: [FloatMatrix], products: MatrixProducts, capacity: Int
   ) -> any ForwardPass
 
+  /// As ``makeForwardPass(vectors:products:capacity:)``, keys and values kept in `cache`. Encoders
+  /// keep none.
+  func makeForwardPass(
+    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat
+  ) -> any ForwardPass
+
   /// Reverse mode of one sequence, at most `capacity` tokens long.
   ///
   /// - Parameters:
@@ -75,6 +81,11 @@ package protocol Architecture: Sendable {
 extension Architecture {
   /// Encoders keep no keys and values.
   package func keyValueBytes(tokenCount: Int) -> Int { 0 }
+  package func makeForwardPass(
+    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat
+  ) -> any ForwardPass {
+    makeForwardPass(vectors: vectors, products: products, capacity: capacity)
+  }
 }
 
 /// One sequence on its way through a model, layer by layer.

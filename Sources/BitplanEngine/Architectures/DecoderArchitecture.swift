@@ -88,8 +88,15 @@ extension DecoderArchitecture {
   package func makeForwardPass(
     vectors: [FloatMatrix], products: MatrixProducts, capacity: Int
   ) -> any ForwardPass {
+    makeForwardPass(vectors: vectors, products: products, capacity: capacity, cache: .float)
+  }
+
+  package func makeForwardPass(
+    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat
+  ) -> any ForwardPass {
     DecoderPass(
-      decoder, vectors: NamedVectors(self.vectors, vectors), products: products, capacity: capacity)
+      decoder, vectors: NamedVectors(self.vectors, vectors), products: products,
+      capacity: capacity, cache: cache)
   }
 
   package func makeBackwardSteps(

@@ -17,6 +17,8 @@ struct Attention {
   let isCausal: Bool
   /// `[threads · queryBlock, capacity]`: scores of the block that a thread works on.
   private let scores: FloatMatrix
+  /// `[threads · capacity, headSize]`: keys and values that a thread has restored from codes.
+  private let restored: (keys: FloatMatrix, values: FloatMatrix)?
   private let capacity: Int
 
   /// Queries of a block: their scores against all keys are in flight at once.
@@ -24,10 +26,18 @@ struct Attention {
   /// Fewer tokens than this are attended by plain loops: a BLAS call would cost more.
   private static let smallestBlock = 8
 
+  /// Keys and values as codes.
+  struct QuantizedOperands: Sendable {
+    let keys: QuantizedCache
+    let values: QuantizedCache
+  }
+
   /// Makes the buffers for up to `capacity` keys and `threads` threads.
+  ///
+  /// - Parameter readsCodes: whether ``run`` will be given codes.
   init(
     headCount: Int, keyValueHeadCount: Int, headSize: Int, isCausal: Bool, capacity: Int,
-    threads: Int
+    threads: Int, readsCodes: Bool = false
   ) {
     self.headCount = headCount
     self.keyValueHeadCount = keyValueHeadCount
@@ -35,6 +45,8 @@ struct Attention {
     self.isCausal = isCausal
     self.capacity = capacity
     scores = FloatMatrix(rows: threads * Self.queryBlock, columns: capacity)
+    func buffer() -> FloatMatrix { FloatMatrix(rows: threads * capacity, columns: headSize) }
+    restored = readsCodes ? (buffer(), buffer()) : nil
   }
 
   /// `output[t, head] = Σ_s softmax_s(q[t, head] · k[s] / √headSize) · v[s]`.
@@ -43,10 +55,12 @@ struct Attention {
   ///   - queries: `[≥ count, headCount · headSize]`, positions `position ..< position + count`.
   ///   - keys: at least `position + count` rows, laid out as `layout` says.
   ///   - values: as `keys`.
+  ///   - quantized: keys and values as codes, in place of `keys` and `values`.
   ///   - output: `[≥ count, headCount · headSize]`.
   func run(
-    queries: FloatMatrix, keys: FloatMatrix, values: FloatMatrix, layout: Layout, count: Int,
-    position: Int, into output: FloatMatrix, _ pool: ThreadPool
+    queries: FloatMatrix, keys: FloatMatrix, values: FloatMatrix,
+    quantized: QuantizedOperands? = nil, layout: Layout, count: Int, position: Int,
+    into output: FloatMatrix, _ pool: ThreadPool
   ) {
     FloatProduct.prepare()
     let keyCount = position + count
@@ -59,11 +73,23 @@ struct Attention {
       let (head, block) = (task % headCount, blocks - 1 - task / headCount)
       let first = block * Self.queryBlock
       let shared = head * keyValueHeadCount / headCount
+      var (keys, values, layout, source) = (keys, values, layout, shared)
+      if let quantized, let restored {
+        // Causal blocks see no key after their last query.
+        let visible = isCausal ? position + min(first + Self.queryBlock, count) : keyCount
+        (keys, values, source) = (restored.keys, restored.values, thread)
+        layout = Layout(headStride: capacity * headSize, rowStride: headSize)
+        withAddresses(keys, values) { keys, values in
+          let begin = thread * layout.headStride
+          quantized.keys.load(head: shared, count: visible, into: keys + begin)
+          quantized.values.load(head: shared, count: visible, into: values + begin)
+        }
+      }
       withAddresses(queries, keys, values, output) { queries, keys, values, output in
         scores.withAddress { scores in
           let operands = Operands(
             queries: queries + first * headCount * headSize + head * headSize,
-            keys: keys + shared * layout.headStride, values: values + shared * layout.headStride,
+            keys: keys + source * layout.headStride, values: values + source * layout.headStride,
             output: output + first * headCount * headSize + head * headSize,
             scores: scores + thread * Self.queryBlock * capacity, rowStride: layout.rowStride)
           let queryCount = min(Self.queryBlock, count - first)

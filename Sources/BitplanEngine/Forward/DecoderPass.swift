@@ -19,6 +19,8 @@ final class DecoderPass: ForwardPass {
     /// Rotated keys and values, `[keyValueHeads · capacity, headSize]`, head by head.
     let keys: FloatMatrix
     let values: FloatMatrix
+    /// The same as codes, in place of ``keys`` and ``values``.
+    let quantized: Attention.QuantizedOperands?
   }
 
   /// Operators of a layer in their order.
@@ -59,7 +61,7 @@ final class DecoderPass: ForwardPass {
   /// - Parameter largestChunk: most tokens that go through a layer together.
   init(
     _ decoder: Decoder, vectors: NamedVectors, products: MatrixProducts, capacity: Int,
-    largestChunk: Int = DecoderPass.largestChunk
+    cache: KeyValueFormat = .float, largestChunk: Int = DecoderPass.largestChunk
   ) {
     self.decoder = decoder
     self.products = products
@@ -72,14 +74,21 @@ final class DecoderPass: ForwardPass {
         "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
         "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
       ]
-      let cache = (rows: decoder.keyValueHeadCount * capacity, columns: decoder.headSize)
+      let isFloat = cache == .float
+      let rows = isFloat ? decoder.keyValueHeadCount * capacity : 0
+      func codes() -> QuantizedCache {
+        QuantizedCache(
+          format: cache, headCount: decoder.keyValueHeadCount, capacity: capacity,
+          headSize: decoder.headSize)
+      }
       return Layer(
         inputNorm: vectors.required(prefix + "input_layernorm.weight"),
         postAttentionNorm: vectors.required(prefix + "post_attention_layernorm.weight"),
         biases: names.map { vectors.optional(prefix + $0 + ".bias") },
         firstOperator: 1 + layer * Place.allCases.count,
-        keys: FloatMatrix(rows: cache.rows, columns: cache.columns),
-        values: FloatMatrix(rows: cache.rows, columns: cache.columns))
+        keys: FloatMatrix(rows: rows, columns: decoder.headSize),
+        values: FloatMatrix(rows: rows, columns: decoder.headSize),
+        quantized: isFloat ? nil : Attention.QuantizedOperands(keys: codes(), values: codes()))
     }
     finalNorm = vectors.required("model.norm.weight")
     rotary = RotaryTable(
@@ -87,7 +96,7 @@ final class DecoderPass: ForwardPass {
     attention = Attention(
       headCount: decoder.headCount, keyValueHeadCount: decoder.keyValueHeadCount,
       headSize: decoder.headSize, isCausal: true, capacity: capacity,
-      threads: products.context.pool.threadCount)
+      threads: products.context.pool.threadCount, readsCodes: cache != .float)
     hidden = FloatMatrix(rows: chunk, columns: decoder.width)
     middle = FloatMatrix(rows: chunk, columns: decoder.width)
     attentionInput = Activations(capacity: chunk, inputFeatures: decoder.width)
@@ -115,8 +124,8 @@ final class DecoderPass: ForwardPass {
     multiply(.value, layer, attentionInput, into: values, count)
     rotateAndStore(layer, count: count, position: position)
     attention.run(
-      queries: queries, keys: layer.keys, values: layer.values, layout: cacheLayout, count: count,
-      position: position, into: attended.values, pool)
+      queries: queries, keys: layer.keys, values: layer.values, quantized: layer.quantized,
+      layout: cacheLayout, count: count, position: position, into: attended.values, pool)
     attended.didChange(tokenCount: count)
     multiply(.output, layer, attended, into: projected, count)
     Normalization.add(hidden, projected, into: middle, count: count, pool)
@@ -164,7 +173,7 @@ final class DecoderPass: ForwardPass {
   private func rotateAndStore(_ layer: Layer, count: Int, position: Int) {
     let (decoder, capacity, rotary) = (decoder, capacity, rotary)
     let (queries, keys, values) = (queries, keys, values)
-    let (cachedKeys, cachedValues) = (layer.keys, layer.values)
+    let (cachedKeys, cachedValues, quantized) = (layer.keys, layer.values, layer.quantized)
     let half = decoder.headSize / 2
     RowWork.forEach(
       count, elementsPerRow: 2 * (decoder.queryFeatures + decoder.keyValueFeatures),
@@ -181,6 +190,13 @@ final class DecoderPass: ForwardPass {
             }
             for head in 0..<decoder.keyValueHeadCount {
               let source = row * decoder.keyValueFeatures + head * decoder.headSize
+              if let quantized {
+                RotaryTable.rotate(
+                  keys + source, into: keys + source, cosines: cosines, sines: sines, half: half)
+                quantized.keys.store(keys + source, head: head, position: position + row)
+                quantized.values.store(values + source, head: head, position: position + row)
+                continue
+              }
               let target = (head * capacity + position + row) * decoder.headSize
               RotaryTable.rotate(
                 keys + source, into: cachedKeys + target, cosines: cosines, sines: sines,

@@ -165,6 +165,9 @@ struct ReportTables {
       ("metric", "\(facts.metric.label), \(facts.metric.unit)"),
       ("quantizer", plan.sensitivity.quantizer),
     ]
+    if let transforms = plan.transforms, !transforms.isEmpty {
+      details.append(("equivalence transforms", "\(transforms.count)"))
+    }
     if let table = facts.sensitivity {
       details += [
         ("method", table.options.method), ("seed", "\(table.options.seed)"),

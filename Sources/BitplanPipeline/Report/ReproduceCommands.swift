@@ -16,7 +16,9 @@ package struct ReproduceCommands {
     let calibration =
       sensitivity.map { " --calibration \(Self.quoted(SafeText.visible($0.calibration.name)))" }
       ?? ""
-    lines.append("plan measure MODEL\(calibration) --out \(base).sensitivity.json")
+    let transforms =
+      sensitivity?.options.transforms.map { " --transforms \(Self.quoted($0))" } ?? ""
+    lines.append("plan measure MODEL\(calibration)\(transforms) --out \(base).sensitivity.json")
     var search = ["plan search MODEL"]
     search += plan.budgets.map { "--budget \(Self.argument($0))" }
     search += Self.options(plan)

@@ -13,8 +13,10 @@ extension Workbench {
   ///   - calibration: the text, as for `plan measure`; the default is the text measured on.
   ///   - name: name of the text that the sensitivity was measured on.
   ///   - quantizer: how codes are found, as the sensitivity says.
+  ///   - transforms: what the float model goes through first, as the sensitivity says.
   func planExecutor(
-    _ source: ModelSource, calibration: String?, measuredOn name: String, quantizer: String
+    _ source: ModelSource, calibration: String?, measuredOn name: String, quantizer: String,
+    transforms: [EquivalenceTransform]?
   ) throws -> PlanExecutor? {
     let path =
       calibration
@@ -28,6 +30,7 @@ extension Workbench {
         "check: left out, so nothing was executed. \(error.description)")
       return nil
     }
+    let source = try transformed(source, transforms) { try calibrationWindows(source, path) }
     let statistics = try calibrationStatistics(source, try Self.quantizer(named: quantizer), path)
     let meter = LossMeter(model: source.model, windows: windows.windows, context: context)
     progress.begin("reference", total: windows.windows.count)

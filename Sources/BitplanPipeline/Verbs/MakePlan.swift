@@ -22,6 +22,8 @@ public struct PlanRequest: Sendable {
   public var calibration: String?
   /// Candidate formats; all by default.
   public var formats: [WeightFormat]?
+  /// Equivalence transforms that the plan may use.
+  public var transforms = TransformSelection.none
   /// Whether rows of one operator may take different formats.
   public var granularity = Granularity.feature
   /// Where the plan goes.
@@ -108,7 +110,8 @@ extension Workbench {
         ? try planExecutor(
           source, calibration: request.calibration,
           measuredOn: inputs.sensitivity.calibration.name,
-          quantizer: inputs.sensitivity.options.quantizer)
+          quantizer: inputs.sensitivity.options.quantizer,
+          transforms: inputs.sensitivity.transforms)
         : nil
       progress.begin("solve", total: 1)
       outcome = try PlanSearch.run(inputs, executor: executor)
@@ -193,6 +196,7 @@ extension Workbench {
     measure.calibration = request.calibration
     measure.formats = request.neededFormats
     measure.remeasure = request.remeasure
+    measure.transforms = request.transforms
     measure.output =
       plan.deletingLastPathComponent()
       .appending(path: "\(source.checkpoint.name).sensitivity.json").path

@@ -21,6 +21,8 @@ public struct MeasureRequest: Sendable {
   public var method = "salience"
   /// Where the sensitivity goes; `MODEL.sensitivity.json` in the current folder by default.
   public var output: String?
+  /// Equivalence transforms that are applied before measuring.
+  public var transforms = TransformSelection.none
   /// Measure although a fitting file exists.
   public var remeasure = false
 
@@ -82,7 +84,8 @@ extension Workbench {
     let options = SensitivityTable.Options(
       method: method.rawValue, seed: request.seed,
       passCount: Self.passCount(method, design, model, formats),
-      formats: formats, quantizer: quantizer.provenance)
+      formats: formats, quantizer: quantizer.provenance,
+      transforms: request.transforms == .none ? nil : request.transforms.description)
     let file =
       request.output.map { URL(filePath: $0) }
       ?? OutputNames.beside(source.checkpoint, "sensitivity.json")
@@ -93,8 +96,12 @@ extension Workbench {
       progress.note("measure: reusing \(file.lastPathComponent)")
       return stored
     }
-    let table = try measured(
+    let (source, transforms) = try chosen(
+      request.transforms, source, windows, formats: formats, quantizer: quantizer,
+      seed: request.seed)
+    var table = try measured(
       source, windows, calibration: request.calibration, design, options, journalFile: file)
+    table.transforms = transforms.isEmpty ? nil : transforms
     try ArtifactOutput.write(table, to: file)
     return try Self.readSensitivity(file)
   }

@@ -35,6 +35,9 @@ extension Workbench {
   ) throws(PipelineError) -> PackResult {
     do {
       let plan = try Self.readPlan(planFile)
+      let source = try transformed(source, plan.transforms) {
+        try calibrationWindows(source, calibration)
+      }
       let packed = try quantized(source, plan, calibration: calibration)
       progress.begin("write", total: 1)
       try PackedCheckpoint.write(

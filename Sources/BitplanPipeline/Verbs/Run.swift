@@ -44,7 +44,9 @@ extension Workbench {
       throw PipelineError(.invalidInput, "The prompt is empty. Write some text after --prompt.")
     }
     let capacity = min(model.maximumTokens, prompt.count + request.tokenCount)
-    let session = Session(model, context: context, capacity: capacity)
+    let session = Session(
+      model, context: context, capacity: capacity,
+      keyValueFormat: try Self.keyValueFormat(request.keyValueCache))
     var sampler = try Sampler(
       Sampler.Options(
         temperature: request.temperature, topP: request.topP, seed: request.seed))

@@ -18,6 +18,8 @@ public struct RunRequest: Sendable {
   public var seed: UInt64 = 1
   /// Tokenizer file.
   public var tokenizer: String?
+  /// How keys and values are kept: `float`, `int8` or `int4`.
+  public var keyValueCache = "float"
 
   /// A request with the defaults.
   public init(path: String, prompt: String) {

@@ -135,7 +135,8 @@ public struct PlanSearch: Sendable {
         sha256: inputs.sensitivitySHA256, metric: metric,
         quantizer: inputs.sensitivity.options.quantizer),
       budgets: inputs.budgets, certificate: certificate,
-      predicted: problem.predicted(candidates, metric: metric), operators: operators)
+      predicted: problem.predicted(candidates, metric: metric), operators: operators,
+      transforms: inputs.sensitivity.transforms)
     plan.goal = inputs.goal
     plan.context = inputs.context
     plan.rules = inputs.rules.flatMap { $0.isEmpty ? nil : $0 }

@@ -24,6 +24,8 @@ public struct ValidateRequest: Sendable {
   public var lossTolerance = 2.0
   /// Compare with uniform formats of the same or smaller size.
   public var comparesUniform = true
+  /// How the executed plan keeps keys and values: `float`, `int8` or `int4`.
+  public var keyValueCache = "float"
   /// Write the measured values into the plan file.
   public var record = false
 
@@ -166,6 +168,9 @@ extension Workbench {
   ) throws -> ValidationResult {
     var plan = try Self.readPlan(request.planFile)
     try Self.requireMatch(plan, source)
+    let source = try transformed(source, plan.transforms) {
+      try calibrationWindows(source, request.calibration)
+    }
     let statistics = try calibrationStatistics(
       source, try Self.quantizer(of: plan), request.calibration)
     let packed: Model
@@ -186,7 +191,9 @@ extension Workbench {
       progress.advance(done, of: held.windows.count)
     }
     progress.end("\(held.tokens.count) held-out tokens")
+    meter.keyValueFormat = try Self.keyValueFormat(request.keyValueCache)
     let measured = try measure(packed, plan, meter)
+    meter.keyValueFormat = .float
     let uniform =
       request.comparesUniform
       ? try uniformComparisons(source, plan, statistics, meter) : []

@@ -40,6 +40,7 @@ struct MeasureCommand: ParsableCommand {
       "How codes are found: 'gptq', error feedback under the inputs' curvature; 'rtn', the nearest code.",
       valueName: "name"))
   var quantizer = "gptq"
+  @Option(help: TransformSelection.help) var transforms = TransformSelection.none
 
   @Option(help: ArgumentHelp("Seed of every random choice.", valueName: "n"))
   var seed: UInt64 = 1
@@ -62,6 +63,7 @@ struct MeasureCommand: ParsableCommand {
       request.seed = seed
       request.method = method
       request.quantizer = quantizer
+      request.transforms = transforms
       request.output = out
       request.remeasure = remeasure
       let stored = try common.workbench().measure(try ModelSource(path: model), request)

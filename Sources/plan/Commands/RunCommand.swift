@@ -35,9 +35,14 @@ struct RunCommand: ParsableCommand {
       "Tokenizer (default: the one packed in, or beside the file).", valueName: "file"))
   var tokenizer: String?
 
+  @Option(
+    help: ArgumentHelp("How keys and values are kept: float, int8 or int4.", valueName: "name"))
+  var kvCache = "float"
+
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
+    try requireKeyValueCache(kvCache)
     guard tokens > 0 else { throw ValidationError("'--tokens \(tokens)' must be positive.") }
     guard temperature >= 0, temperature.isFinite else {
       throw ValidationError("'--temperature \(temperature)' must be 0 or more.")
@@ -55,6 +60,7 @@ struct RunCommand: ParsableCommand {
       request.topP = topP
       request.seed = seed
       request.tokenizer = tokenizer
+      request.keyValueCache = kvCache
       let streams = !common.json
       let result = try common.workbench().run(request) { piece in
         if streams { FileHandle.standardOutput.write(Data(piece.utf8)) }

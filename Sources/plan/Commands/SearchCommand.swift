@@ -66,6 +66,8 @@ struct SearchCommand: ParsableCommand {
 
   @Option(help: FormatList.help) var formats: FormatList?
 
+  @Option(help: TransformSelection.help) var transforms = TransformSelection.none
+
   @Option(
     help: ArgumentHelp(
       "'feature': rows of one operator may take different formats; 'layer': one format each.",
@@ -169,6 +171,7 @@ struct SearchCommand: ParsableCommand {
       request.formats = formats?.formats
       request.output = out
       request.granularity = granularity
+      request.transforms = transforms
       request.timeLimitSeconds = timeLimit
       request.checks = check
       request.rules = Plan.Rules(

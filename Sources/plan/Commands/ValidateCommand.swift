@@ -47,6 +47,10 @@ struct ValidateCommand: ParsableCommand {
     help: ArgumentHelp("Largest ratio between measured and predicted loss.", valueName: "ratio"))
   var lossTolerance = 2.0
 
+  @Option(
+    help: ArgumentHelp("How keys and values are kept: float, int8 or int4.", valueName: "name"))
+  var kvCache = "float"
+
   @Flag(inversion: .prefixedNo, help: "Compare with uniform formats of the same or smaller size.")
   var uniform = true
 
@@ -56,6 +60,7 @@ struct ValidateCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
+    try requireKeyValueCache(kvCache)
     guard windows > 0 else { throw ValidationError("'--windows \(windows)' must be positive.") }
     guard timeTolerance > 0 else { throw ValidationError("'--time-tolerance' must be positive.") }
     guard lossTolerance >= 1 else {
@@ -74,6 +79,7 @@ struct ValidateCommand: ParsableCommand {
       request.lossTolerance = lossTolerance
       request.comparesUniform = uniform
       request.record = record
+      request.keyValueCache = kvCache
       let workbench = try common.workbench()
       let result =
         try Workbench.isPacked(model)

@@ -1,0 +1,143 @@
+import BitplanCore
+public import BitplanKernels
+
+/// A seeded orthogonal matrix that mixes all features evenly and multiplies fast.
+///
+/// `R = S · (H ⊗ Q)`: random signs, then a Hadamard matrix of the largest power of two that divides
+/// the size, then a random orthogonal matrix of the odd rest (QuaRot, Ashkboos et al. 2024,
+/// arXiv:2404.00456, uses the same shape with tabulated Hadamard matrices of some odd multiples; a
+/// random one exists for all). The same size and seed give the same matrix on every machine.
+public struct Rotation: Sendable {
+  /// Features.
+  public let size: Int
+  /// Seed of signs and of the odd part.
+  public let seed: UInt64
+  private let signs: [Double]
+  /// The largest power of two that divides ``size``.
+  private let evenSize: Int
+  /// `[oddSize, oddSize]`, orthogonal.
+  private let oddPart: [Double]
+  private var oddSize: Int { size / evenSize }
+
+  /// Makes the rotation of `size` features, which must be positive.
+  public init(size: Int, seed: UInt64) {
+    precondition(size > 0, "a rotation has at least one feature")
+    self.size = size
+    self.seed = seed
+    var generator = SeededGenerator(state: seed)
+    signs = (0..<size).map { _ in generator.next() & 1 == 0 ? 1 : -1 }
+    evenSize = size & -size
+    oddPart = Self.orthogonal(size / evenSize, &generator)
+  }
+
+  /// `x ← x · R` for one row of `size` values.
+  ///
+  /// - Complexity: O(`size` · (log `size` + odd part)).
+  public func apply(to x: inout [Double]) {
+    precondition(x.count == size, "a rotation turns as many values as it has features")
+    for index in x.indices { x[index] *= signs[index] }
+    x.withUnsafeMutableBufferPointer { x in
+      hadamard(x)
+      if oddSize > 1 { multiplyOddPart(x) }
+    }
+  }
+
+  /// Walsh–Hadamard transform over the slow index, scaled to length-preserving.
+  private func hadamard(_ x: UnsafeMutableBufferPointer<Double>) {
+    var half = oddSize
+    while half < size {
+      for begin in stride(from: 0, to: size, by: 2 * half) {
+        for index in begin..<begin + half {
+          let (a, b) = (x[index], x[index + half])
+          x[index] = a + b
+          x[index + half] = a - b
+        }
+      }
+      half *= 2
+    }
+    let scale = 1 / Double(evenSize).squareRoot()
+    for index in x.indices { x[index] *= scale }
+  }
+
+  /// The odd part over the fast index.
+  private func multiplyOddPart(_ x: UnsafeMutableBufferPointer<Double>) {
+    let n = oddSize
+    var sums = [Double](repeating: 0, count: n)
+    for begin in stride(from: 0, to: size, by: n) {
+      for column in 0..<n { sums[column] = 0 }
+      for row in 0..<n {
+        let value = x[begin + row]
+        for column in 0..<n { sums[column] += value * oddPart[row * n + column] }
+      }
+      for column in 0..<n { x[begin + column] = sums[column] }
+    }
+  }
+
+  /// A random orthogonal matrix, by Gram–Schmidt (twice, for orthogonality to the last bits).
+  private static func orthogonal(_ n: Int, _ generator: inout SeededGenerator) -> [Double] {
+    guard n > 1 else { return [1] }
+    var rows: [[Double]] = []
+    while rows.count < n {
+      // Sums of uniform numbers: close enough to normal for directions, and the same everywhere.
+      var row = (0..<n).map { _ in
+        (0..<12).reduce(-6.0) { sum, _ in sum + Double.random(in: 0..<1, using: &generator) }
+      }
+      for _ in 0..<2 {
+        for other in rows {
+          let product = zip(row, other).reduce(0) { $0 + $1.0 * $1.1 }
+          for index in row.indices { row[index] -= product * other[index] }
+        }
+      }
+      let length = row.reduce(0) { $0 + $1 * $1 }.squareRoot()
+      guard length > 1e-3 else { continue }
+      rows.append(row.map { $0 / length })
+    }
+    return rows.flatMap { $0 }
+  }
+
+  // MARK: Matrices
+
+  /// `M · R`: every row turned, in consecutive pieces of ``size`` columns.
+  ///
+  /// - Parameter matrix: `[rows, pieces · size]`.
+  public func turningRows(of matrix: FloatMatrix, _ pool: ThreadPool) -> FloatMatrix {
+    precondition(matrix.columns % size == 0, "rows must be whole pieces of the rotation's size")
+    let result = FloatMatrix(rows: matrix.rows, columns: matrix.columns)
+    let pieces = matrix.columns / size
+    RowWork.forEach(matrix.rows, elementsPerRow: 10 * matrix.columns, pool) { part in
+      var x = [Double](repeating: 0, count: size)
+      withAddresses(matrix, result) { source, target in
+        for piece in part.lowerBound * pieces..<part.upperBound * pieces {
+          let begin = piece * size
+          for index in 0..<size { x[index] = Double(source[begin + index]) }
+          apply(to: &x)
+          for index in 0..<size { target[begin + index] = Float(x[index]) }
+        }
+      }
+    }
+    return result
+  }
+
+  /// `Rᵀ · M`: every column turned, in consecutive pieces of ``size`` rows.
+  ///
+  /// - Parameter matrix: `[pieces · size, columns]`.
+  public func turningColumns(of matrix: FloatMatrix, _ pool: ThreadPool) -> FloatMatrix {
+    precondition(matrix.rows % size == 0, "columns must be whole pieces of the rotation's size")
+    let result = FloatMatrix(rows: matrix.rows, columns: matrix.columns)
+    let (columns, pieces) = (matrix.columns, matrix.rows / size)
+    RowWork.forEach(columns, elementsPerRow: 10 * matrix.rows, pool) { part in
+      var x = [Double](repeating: 0, count: size)
+      withAddresses(matrix, result) { source, target in
+        for column in part {
+          for piece in 0..<pieces {
+            let begin = piece * size
+            for index in 0..<size { x[index] = Double(source[(begin + index) * columns + column]) }
+            apply(to: &x)
+            for index in 0..<size { target[(begin + index) * columns + column] = Float(x[index]) }
+          }
+        }
+      }
+    }
+    return result
+  }
+}
