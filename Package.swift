@@ -1,6 +1,9 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
+// The simulated devices that come with Bitplan.
+let deviceFiles = ["ant", "bitfusion", "fp16", "int8", "mixpe-w4a16", "mixpe-w4a8"]
+
 let package = Package(
   name: "bitplan",
   platforms: [.macOS(.v15)],
@@ -38,7 +41,10 @@ let package = Package(
       name: "BitplanEngine",
       dependencies: ["BitplanCore", "BitplanKernels", "BitplanCheckpoint", "CBLAS"]),
     .target(name: "BitplanQuantizers", dependencies: ["BitplanCore", "BitplanKernels", "CBLAS"]),
-    .target(name: "BitplanDevices", dependencies: ["BitplanCore", "BitplanKernels"]),
+    .target(
+      name: "BitplanDevices", dependencies: ["BitplanCore", "BitplanKernels"],
+      // Part of the program, so that they are found wherever it runs.
+      resources: deviceFiles.map { .embedInCode("Simulated/Devices/\($0).json") }),
 
     // Level 4.
     .target(
