@@ -53,6 +53,25 @@ public struct RooflineCPU: Hashable, Sendable, Codable {
     public var int8Efficiency: Double
     /// Share of the float32 ceiling that binary16 weights with many tokens reach.
     public var float32Efficiency: Double
+
+    /// Makes the list.
+    public init(
+      callCycles: Double, handOverCycles: Double, quantizeCyclesPerVector: Double,
+      decodeCyclesPerVector: [Double], float16CyclesPerVector: Double, groupCyclesPerVector: Double,
+      groupCyclesPerVectorPrefill: Double, expandCyclesPerVector: Double, int8Efficiency: Double,
+      float32Efficiency: Double
+    ) {
+      self.callCycles = callCycles
+      self.handOverCycles = handOverCycles
+      self.quantizeCyclesPerVector = quantizeCyclesPerVector
+      self.decodeCyclesPerVector = decodeCyclesPerVector
+      self.float16CyclesPerVector = float16CyclesPerVector
+      self.groupCyclesPerVector = groupCyclesPerVector
+      self.groupCyclesPerVectorPrefill = groupCyclesPerVectorPrefill
+      self.expandCyclesPerVector = expandCyclesPerVector
+      self.int8Efficiency = int8Efficiency
+      self.float32Efficiency = float32Efficiency
+    }
   }
 
   /// Threads, each on a core of its own.
@@ -71,6 +90,21 @@ public struct RooflineCPU: Hashable, Sendable, Codable {
   public var work: Work
   /// Watts of the package while it works, where known: energy is time times this.
   public var activeWatts: Double?
+
+  /// Describes a CPU.
+  public init(
+    threads: Int, clockHertz: Double, vectorBits: Int, int8MultiplyAddsPerCycle: Double,
+    float32MultiplyAddsPerCycle: Double, levels: [Level], work: Work, activeWatts: Double? = nil
+  ) {
+    self.threads = threads
+    self.clockHertz = clockHertz
+    self.vectorBits = vectorBits
+    self.int8MultiplyAddsPerCycle = int8MultiplyAddsPerCycle
+    self.float32MultiplyAddsPerCycle = float32MultiplyAddsPerCycle
+    self.levels = levels
+    self.work = work
+    self.activeWatts = activeWatts
+  }
 
   /// Multiplications of fewer multiply-adds stay on one thread, as in the kernels.
   static let parallelMultiplyAdds = 1 << 17

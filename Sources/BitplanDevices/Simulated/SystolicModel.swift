@@ -19,6 +19,9 @@ public struct SystolicModel: Sendable {
     /// All of it.
     public var joules: Double { staticJoules + memoryJoules + bufferJoules + coreJoules }
 
+    /// Nothing spent.
+    public init() {}
+
     /// Sums the parts.
     public static func += (lhs: inout Self, rhs: Self) {
       lhs.staticJoules += rhs.staticJoules
@@ -66,7 +69,8 @@ public struct SystolicModel: Sendable {
   }
 
   /// Seconds and joules of `format` at `shape` for `tokens` at once.
-  public func cost(_ format: WeightFormat, _ shape: MatrixShape, tokens: Int) -> SimulatedDevice.Cost
+  public func cost(_ format: WeightFormat, _ shape: MatrixShape, tokens: Int)
+    -> SimulatedDevice.Cost
   {
     let result = self.result(
       SystolicProduct(format: format, shape: shape, tokens: tokens, on: array))
@@ -76,7 +80,7 @@ public struct SystolicModel: Sendable {
 
   /// Tilings whose operands fill at most half of each SRAM; tiles of a few elements where none do,
   /// so that every product has a time.
-  func tilings(_ product: SystolicProduct) -> [SystolicTiling] {
+  package func tilings(_ product: SystolicProduct) -> [SystolicTiling] {
     let tile = SystolicTile(array, product)
     var tilings: [SystolicTiling] = []
     for tokens in Self.sizes(step: tile.rows, whole: product.tokens) {
@@ -132,7 +136,7 @@ public struct SystolicModel: Sendable {
   }
 
   /// Cycles and energy under one tiling.
-  func result(_ product: SystolicProduct, _ tiling: SystolicTiling) -> Result {
+  package func result(_ product: SystolicProduct, _ tiling: SystolicTiling) -> Result {
     let schedule = SystolicSchedule(product, tiling, array)
     return Result(
       cycles: schedule.cycles, computeCycles: schedule.computeCycles,
@@ -185,11 +189,10 @@ public struct SystolicModel: Sendable {
       + weightReads * costs.weightReadPicojoulesPerBit
       + Double(schedule.activationBits) * costs.activationWritePicojoulesPerBit
       + allActivations * columnTiles * costs.activationReadPicojoulesPerBit
-      + (storedBits + again) * (costs.outputReadPicojoulesPerBit + costs.outputWritePicojoulesPerBit)
+      + (storedBits + again)
+      * (costs.outputReadPicojoulesPerBit + costs.outputWritePicojoulesPerBit)
     picojoules.coreJoules =
       work * costs.elementPicojoulesPerCycle + scalings * costs.scalePicojoules
-    return Energy(
-      staticJoules: picojoules.staticJoules * 1e-12, memoryJoules: picojoules.memoryJoules * 1e-12,
-      bufferJoules: picojoules.bufferJoules * 1e-12, coreJoules: picojoules.coreJoules * 1e-12)
+    return picojoules.divided(by: 1e12)
   }
 }

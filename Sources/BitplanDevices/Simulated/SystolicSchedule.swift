@@ -1,15 +1,15 @@
 /// How a product is cut into tiles that fit the SRAM, and in which order they come.
-struct SystolicTiling: Hashable {
+package struct SystolicTiling: Hashable, Sendable {
   /// Which operand the outer loop walks over. Input features are always the innermost loop.
-  enum Order: CaseIterable {
+  package enum Order: Hashable, Sendable, CaseIterable {
     case weightsOuter
     case activationsOuter
   }
 
-  let tokens: Int
-  let outputFeatures: Int
-  let inputFeatures: Int
-  let order: Order
+  package let tokens: Int
+  package let outputFeatures: Int
+  package let inputFeatures: Int
+  package let order: Order
 }
 
 /// Cycles and memory traffic of one product under one tiling.

@@ -43,6 +43,8 @@ package struct ReproduceCommands {
       candidates = ["\(plain(limit * 1e3))ms/token", "\(plain(limit))s/token"]
     case .prefillSeconds:
       candidates = ["\(plain(limit * 1e3))ms/prefill", "\(plain(limit))s/prefill"]
+    case .decodeJoulesPerToken:
+      candidates = ["\(plain(limit * 1e3))mJ/token", "\(plain(limit))J/token"]
     }
     let exact = candidates.filter { (try? Budget(parsing: $0))?.limit == limit }
     // The usual unit where it reads well, else the shortest.

@@ -101,6 +101,8 @@ public struct PlanSearch: Sendable {
       advice = String(format: "%.4fms/token", (smallest * 1e7).rounded(.up) / 1e4)
     case .prefillSeconds:
       advice = String(format: "%.3fms/prefill", (smallest * 1e6).rounded(.up) / 1e3)
+    case .decodeJoulesPerToken:
+      advice = String(format: "%.4fmJ/token", (smallest * 1e7).rounded(.up) / 1e4)
     }
     return "No plan fits \(budget) with these formats and the other budgets. The smallest feasible "
       + "value is \(advice): raise the budget, loosen another one, or allow more formats with --formats."

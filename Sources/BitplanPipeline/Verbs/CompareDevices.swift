@@ -1,0 +1,138 @@
+internal import BitplanCheckpoint
+public import BitplanCore
+internal import BitplanDevices
+internal import BitplanEngine
+internal import BitplanSearch
+internal import BitplanSolver
+internal import Foundation
+
+/// What `plan compare` is asked.
+public struct CompareRequest: Sendable {
+  /// Which time is limited.
+  public enum Phase: String, Sendable, CaseIterable {
+    /// One token after the other.
+    case decode
+    /// The whole prompt at once.
+    case prefill
+  }
+
+  /// Path of the checkpoint.
+  public var model: String
+  /// Profiles, device files, `sim:NAME`, or `this` for this machine's own profile.
+  public var devices: [String]
+  /// Limits that hold on every device; at least one.
+  public var budgets: [Budget]
+  /// Which time is limited on every device.
+  public var phase = Phase.prefill
+  /// How much of the time between the fastest plan and the one without a time limit may be used.
+  public var slack = 0.1
+  /// Sensitivity file; in this folder by default.
+  public var sensitivity: String?
+  /// Candidate formats; all by default.
+  public var formats: [WeightFormat]?
+  /// Folder for the plans; none are written by default.
+  public var output: String?
+
+  /// A request with the defaults.
+  public init(model: String, devices: [String], budgets: [Budget]) {
+    self.model = model
+    self.devices = devices
+    self.budgets = budgets
+  }
+}
+
+/// `plan compare`: plans for several devices at the same size.
+extension Workbench {
+  /// Makes a plan for every device and says where and why they differ.
+  ///
+  /// A size alone gives every device the same plan, so each also gets a time limit of its own: the
+  /// fastest that any plan of that size is there, plus ``CompareRequest/slack`` of the way to the
+  /// time of the plan that only minds its size.
+  public func compareDevices(
+    _ request: CompareRequest
+  ) throws(PipelineError) -> DeviceComparison {
+    guard request.devices.count >= 2 else {
+      throw PipelineError(.invalidInput, "Name at least two devices with --device.")
+    }
+    let source = try ModelSource(path: request.model)
+    var measure = PlanRequest(model: request.model, budgets: request.budgets)
+    measure.sensitivity = request.sensitivity
+    measure.formats = request.formats
+    let table = try sensitivity(
+      for: measure, source,
+      beside: URL(filePath: FileManager.default.currentDirectoryPath).appending(path: "x"))
+    var found: [DeviceComparison.Found] = []
+    for device in request.devices {
+      try DeviceComparison.check(cancellation)
+      let profile = try self.profile(named: device, for: source, formats: request.formats)
+      var inputs = PlanSearch.Inputs(
+        sensitivity: table.table, sensitivitySHA256: table.sha256, profile: profile,
+        architectureSHA256: source.model.architectureSHA256, budgets: request.budgets)
+      inputs.formats = request.formats
+      inputs.frontPoints = 0
+      progress.begin("solve for \(profile.profile.name)", total: 1)
+      let result = try Self.plans(inputs, request)
+      progress.end("done")
+      found.append(
+        DeviceComparison.Found(
+          profile: profile.profile, plan: result.plan, fastestSeconds: result.fastest,
+          freeSeconds: result.free))
+      if let folder = request.output {
+        let file = URL(filePath: folder).appending(
+          path: "\(ReproduceCommands.fileName(profile.profile.name)).plan.json")
+        try ArtifactOutput.write(result.plan, to: file)
+      }
+    }
+    return DeviceComparison(
+      found, operators: source.model.operators, phase: request.phase, slack: request.slack)
+  }
+
+  /// The profile that a `--device` text names.
+  func profile(
+    named text: String, for source: ModelSource, formats: [WeightFormat]?
+  ) throws(PipelineError) -> ProfileStore.Stored {
+    if text == "this" { return try profile(for: source, formats: formats) }
+    if Self.isSimulated(text) {
+      return try simulatedProfile(device: text, for: source, formats: formats)
+    }
+    return try ProfileStore.read(URL(filePath: text))
+  }
+
+  private static func plans(
+    _ inputs: PlanSearch.Inputs, _ request: CompareRequest
+  ) throws(PipelineError) -> (plan: Plan, fastest: Double, free: Double) {
+    let kind: Budget.Kind =
+      request.phase == .decode ? .decodeSecondsPerToken : .prefillSeconds
+    let free = try PlanSearch.run(inputs).plan.predicted
+    let fastest = try PlanSearch.smallest(kind, inputs)
+    let freeSeconds =
+      (request.phase == .decode ? free.decodeSecondsPerToken : free.prefillSeconds) ?? fastest
+    var limited = inputs
+    // A millionth more, so that the fastest plan itself fits when there is no slack.
+    let limit = fastest + request.slack * max(0, freeSeconds - fastest)
+    limited.budgets.append(Budget(kind: kind, limit: limit * (1 + 1e-6)))
+    return (try PlanSearch.run(limited).plan, fastest, freeSeconds)
+  }
+}
+
+extension PlanSearch {
+  /// The least of one kind of cost that any plan within the budgets has, in the budget's unit.
+  static func smallest(
+    _ kind: Budget.Kind, _ inputs: Inputs
+  ) throws(PipelineError) -> Double {
+    let problem = try PlanProblem(
+      sensitivity: inputs.sensitivity, profile: inputs.profile?.profile, formats: inputs.formats,
+      architectureSHA256: inputs.architectureSHA256, granularity: inputs.granularity)
+    let assignment = try problem.problem(inputs.budgets, minimizing: kind)
+    var options = SearchOptions()
+    options.timeLimitSeconds = inputs.timeLimitSeconds
+    options.relativeGap = 1e-5
+    let result: SearchResult
+    do {
+      result = try Search.solve(assignment, solver: GLPKSolver(), options: options)
+    } catch {
+      throw PipelineError(wrapping: error)
+    }
+    return problem.budgetValue(result.certificate.objective, kind)
+  }
+}
