@@ -2,7 +2,10 @@
 import PackageDescription
 
 // The simulated devices that come with Bitplan.
-let deviceFiles = ["ant", "bitfusion", "fp16", "int8", "mixpe-w4a16", "mixpe-w4a8"]
+let deviceFiles = [
+  "ant", "apple-m2", "bitfusion", "fp16", "int8", "mixpe-w4a16", "mixpe-w4a8", "phone-cortex-x4",
+  "raspberry-pi-5", "ryzen-9-7950x", "xeon-cascade-lake-2t",
+]
 
 let package = Package(
   name: "bitplan",
@@ -67,7 +70,9 @@ let package = Package(
 
     // Tests.
     .target(name: "BitplanTestSupport", dependencies: ["BitplanCore", "BitplanCheckpoint"]),
-    .testTarget(name: "BitplanCoreTests", dependencies: ["BitplanCore", "BitplanTestSupport"]),
+    .testTarget(
+      name: "BitplanCoreTests",
+      dependencies: ["BitplanCore", "BitplanDevices", "BitplanTestSupport"]),
     .testTarget(
       name: "BitplanKernelsTests",
       dependencies: ["BitplanCore", "BitplanKernels", "BitplanTestSupport"]),

@@ -45,7 +45,7 @@ public struct DeviceComparison: Codable, Hashable, Sendable {
 
   /// `decode` or `prefill`: which time was limited.
   public let phase: String
-  /// How much of the time between the fastest plan and the free one was allowed.
+  /// How much longer than the fastest plan of the size was allowed, as a share.
   public let slack: Double
   /// The devices, as they were named.
   public let devices: [Device]
@@ -144,18 +144,18 @@ extension DeviceComparison {
   /// The tables for people.
   public var text: String {
     var lines = [
-      "The same size, and \(phase) within \(Figures.significant(slack * 100)) % of the way from the "
-        + "fastest plan to the one without a time limit:", "",
+      "The same budget of size, and \(phase) at most \(Figures.significant(slack * 100)) % longer than "
+        + "the fastest plan within it:", "",
     ]
-    lines += summary.lines(width: 120)
+    lines += summary.lines(width: .max)
     lines += ["", "Share of the weights, percent:", ""]
-    lines += shareTable.lines(width: 120)
+    lines += shareTable.lines(width: .max)
     lines += ["", "Why: \(phase) of the whole model in one format, relative to int4_g128:", ""]
-    lines += costTable.lines(width: 120)
+    lines += costTable.lines(width: .max)
     lines += [
       "", "Where: \(differences.count) of \(differences.count + sameCount) operators differ.", "",
     ]
-    lines += differenceTable.lines(width: 160)
+    lines += differenceTable.lines(width: .max)
     return lines.joined(separator: "\n")
   }
 

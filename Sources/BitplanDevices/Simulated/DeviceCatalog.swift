@@ -7,7 +7,9 @@ public enum DeviceCatalog {
     let files = [
       PackageResources.ant_json, PackageResources.bitfusion_json, PackageResources.fp16_json,
       PackageResources.int8_json, PackageResources.mixpe_w4a16_json,
-      PackageResources.mixpe_w4a8_json,
+      PackageResources.mixpe_w4a8_json, PackageResources.apple_m2_json,
+      PackageResources.phone_cortex_x4_json, PackageResources.raspberry_pi_5_json,
+      PackageResources.ryzen_9_7950x_json, PackageResources.xeon_cascade_lake_2t_json,
     ]
     let devices = files.compactMap {
       try? JSONDecoder().decode(SimulatedDevice.self, from: Data($0))

@@ -66,6 +66,31 @@ public struct CalibrationReport: Codable, Hashable, Sendable {
     return lines.joined(separator: "\n")
   }
 
+  /// Every figure, in the form that `Results` keeps.
+  public var records: [ResultRecord] {
+    var records: [ResultRecord] = []
+    func add(_ metric: String, _ value: Double, _ conditions: [String: String]) {
+      records.append(
+        ResultRecord(
+          metric: metric, value: value, unit: "1",
+          conditions: conditions.merging(["cpu": cpuModel]) { first, _ in first }, reference: [:]))
+    }
+    for error in errors {
+      let conditions = ["batch": "\(error.batch)", "timings": "\(error.count)"]
+      add("medianRelativeError", error.fittedMedianError, conditions)
+      add("medianRelativeErrorOfShapesLeftOut", error.heldOutMedianError, conditions)
+    }
+    for row in rows {
+      let conditions = [
+        "batch": "\(row.batch)", "formats": "\(row.formatCount)",
+        "shape": "\(row.outputFeatures)x\(row.inputFeatures)",
+      ]
+      add("predictedOverMeasured", row.fittedRatio, conditions)
+      add("predictedOverMeasuredLeftOut", row.heldOutRatio, conditions)
+    }
+    return records
+  }
+
   private func percent(_ share: Double) -> String { String(format: "%.1f %%", share * 100) }
 }
 

@@ -24,8 +24,8 @@ public struct CompareRequest: Sendable {
   public var budgets: [Budget]
   /// Which time is limited on every device.
   public var phase = Phase.prefill
-  /// How much of the time between the fastest plan and the one without a time limit may be used.
-  public var slack = 0.1
+  /// How much longer than the fastest plan within the budgets a plan may take, as a share.
+  public var slack = 0.02
   /// Sensitivity file; in this folder by default.
   public var sensitivity: String?
   /// Candidate formats; all by default.
@@ -45,14 +45,22 @@ public struct CompareRequest: Sendable {
 extension Workbench {
   /// Makes a plan for every device and says where and why they differ.
   ///
-  /// A size alone gives every device the same plan, so each also gets a time limit of its own: the
-  /// fastest that any plan of that size is there, plus ``CompareRequest/slack`` of the way to the
-  /// time of the plan that only minds its size.
+  /// A size alone gives every device the same plan, so each also gets a time limit of its own: that
+  /// of the fastest plan of the size there, plus ``CompareRequest/slack``.
   public func compareDevices(
     _ request: CompareRequest
   ) throws(PipelineError) -> DeviceComparison {
     guard request.devices.count >= 2 else {
       throw PipelineError(.invalidInput, "Name at least two devices with --device.")
+    }
+    if let folder = request.output {
+      do {
+        try FileManager.default.createDirectory(
+          at: URL(filePath: folder), withIntermediateDirectories: true)
+      } catch {
+        throw PipelineError(
+          .cannotWrite, "The folder '\(folder)' cannot be made: \(error.localizedDescription).")
+      }
     }
     let source = try ModelSource(path: request.model)
     var measure = PlanRequest(model: request.model, budgets: request.budgets)
@@ -109,8 +117,7 @@ extension Workbench {
       (request.phase == .decode ? free.decodeSecondsPerToken : free.prefillSeconds) ?? fastest
     var limited = inputs
     // A millionth more, so that the fastest plan itself fits when there is no slack.
-    let limit = fastest + request.slack * max(0, freeSeconds - fastest)
-    limited.budgets.append(Budget(kind: kind, limit: limit * (1 + 1e-6)))
+    limited.budgets.append(Budget(kind: kind, limit: fastest * (1 + request.slack) * (1 + 1e-6)))
     return (try PlanSearch.run(limited).plan, fastest, freeSeconds)
   }
 }

@@ -1,22 +1,22 @@
 internal import BitplanDevices
 internal import Foundation
 
+/// One figure, in the form that `Results` keeps.
+public struct ResultRecord: Codable, Hashable, Sendable {
+  /// What it is.
+  public let metric: String
+  /// Its value.
+  public let value: Double
+  /// Its unit; `1` for a ratio.
+  public let unit: String
+  /// What it holds for.
+  public let conditions: [String: String]
+  /// What it is compared with, where there is something.
+  public let reference: [String: Double]
+}
+
 /// The MixPE paper's comparison, as published and corrected, side by side.
 public struct SimulatorTable: Sendable {
-  /// One figure, in the form that `Results` keeps.
-  public struct Record: Codable, Hashable, Sendable {
-    /// What it is.
-    public let metric: String
-    /// Its value.
-    public let value: Double
-    /// Its unit; `1` for a ratio.
-    public let unit: String
-    /// Mode, network and design.
-    public let conditions: [String: String]
-    /// The published figure, where there is one.
-    public let reference: [String: Double]
-  }
-
   private let tables: [PublishedComparison]
 
   /// Runs both models: some seconds.
@@ -31,13 +31,13 @@ public struct SimulatorTable: Sendable {
   }
 
   /// Every figure.
-  public var records: [Record] {
-    var records: [Record] = []
+  public var records: [ResultRecord] {
+    var records: [ResultRecord] = []
     for table in tables {
       for entry in table.entries {
         func add(_ metric: String, _ value: Double, _ unit: String) {
           records.append(
-            Record(
+            ResultRecord(
               metric: metric, value: value, unit: unit,
               conditions: [
                 "mode": table.mode.rawValue, "network": entry.network.rawValue,
@@ -57,7 +57,7 @@ public struct SimulatorTable: Sendable {
         let gain = table.gain(of: .mixPEW4A8, over: other)
         for (metric, value) in [("speedUp", gain.time), ("energyGain", gain.energy)] {
           records.append(
-            Record(
+            ResultRecord(
               metric: metric, value: value, unit: "1",
               conditions: [
                 "mode": table.mode.rawValue, "design": "MixPE-W4A8", "over": other.rawValue,

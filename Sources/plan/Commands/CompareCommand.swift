@@ -8,8 +8,8 @@ struct CompareCommand: ParsableCommand {
     commandName: "compare",
     abstract: "Show how the plan changes from device to device, and why.",
     discussion: """
-      Plans for every device at the same size, each with a time limit that suits it: the fastest that \
-      any plan of that size is there, plus a part of the way to the plan without a time limit.
+      Plans for every device within the same budget of size, each with a time limit that suits it: that \
+      of the fastest plan of the size there, plus a little.
 
         plan compare model.safetensors --budget 4.2bits --device this --device sim:mixpe \
       --device sim:int8
@@ -36,9 +36,9 @@ struct CompareCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Part of the way from the fastest plan to the one without a time limit, 0 to 1.",
+      "How much longer than the fastest plan of the size a plan may take: 0.02 is 2 %.",
       valueName: "share"))
-  var slack = 0.1
+  var slack = 0.02
 
   @Option(
     help: ArgumentHelp(
@@ -59,8 +59,8 @@ struct CompareCommand: ParsableCommand {
     guard !budget.isEmpty else {
       throw ValidationError("Name at least one budget, such as --budget 4.2bits.")
     }
-    guard (0...1).contains(slack) else {
-      throw ValidationError("'--slack \(slack)' must lie in 0…1.")
+    guard (0...100).contains(slack) else {
+      throw ValidationError("'--slack \(slack)' must lie in 0…100: 0.02 means 2 % longer.")
     }
   }
 

@@ -85,7 +85,7 @@ struct ProfileCommand: ParsableCommand {
       if !calibrate.isEmpty {
         let report = try workbench.calibrate(
           profiles: calibrate, name: name ?? "", output: out ?? "")
-        if common.json { try printJSON(report) } else { print(report.text) }
+        if common.json { try printJSON(report.records) } else { print(report.text) }
         return
       }
       let stored = try profile(workbench)

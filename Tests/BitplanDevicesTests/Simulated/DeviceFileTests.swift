@@ -98,4 +98,23 @@ struct DeviceFileTests {
       #expect(joules == (device.systolicArray != nil || device.cpu?.activeWatts != nil))
     }
   }
+
+  @Test("the simulated profiles that are shipped are what the devices give today")
+  func shippedProfilesAreCurrent() throws {
+    let folder = Self.folder.deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().deletingLastPathComponent().appending(path: "Profiles")
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder.path)
+      .filter { $0.hasPrefix("sim-") && $0.hasSuffix(".json") }
+    #expect(names.count == DeviceCatalog.devices.count)
+    for name in names {
+      let shipped = try JSONDecoder().decode(
+        DeviceProfile.self, from: Data(contentsOf: folder.appending(path: name)))
+      try shipped.validate()
+      let device = try #require(DeviceCatalog.device(String(name.dropFirst(4).dropLast(5))))
+      let again = try device.profile(
+        shapes: shipped.measurements.map(\.shape), formats: WeightFormat.all, batches: [1, 128],
+        workingSetBytes: shipped.workingSetBytes)
+      #expect(again == shipped, "\(name)")
+    }
+  }
 }
