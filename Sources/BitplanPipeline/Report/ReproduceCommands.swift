@@ -1,4 +1,5 @@
 package import BitplanCore
+internal import BitplanDevices
 
 /// The commands that make a plan again.
 package struct ReproduceCommands {
@@ -12,6 +13,9 @@ package struct ReproduceCommands {
     if let device = plan.device, !device.simulated {
       let threads = profile.map { " --threads \($0.key.threadCount)" } ?? ""
       lines.append("plan profile --for MODEL\(threads) --out \(Self.fileName(device.name)).json")
+    } else if let device = plan.device, let name = Self.catalogName(device.name) {
+      lines.append(
+        "plan profile --device sim:\(name) --for MODEL --out \(Self.fileName(device.name)).json")
     }
     let calibration =
       sensitivity.map { " --calibration \(Self.quoted(SafeText.visible($0.calibration.name)))" }
@@ -26,6 +30,12 @@ package struct ReproduceCommands {
     lines.append("plan validate MODEL --plan \(base).plan.json")
     lines.append("plan show \(base).plan.json --html \(base).html")
     self.lines = lines
+  }
+
+  /// The built-in device that a profile's name tells, if it does.
+  private static func catalogName(_ profileName: String) -> String? {
+    let name = profileName.hasPrefix("sim-") ? String(profileName.dropFirst(4)) : ""
+    return DeviceCatalog.devices[name] == nil ? nil : name
   }
 
   /// A budget as the command line takes it: parsing it gives exactly the same limit.
