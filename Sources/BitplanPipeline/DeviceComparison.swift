@@ -57,7 +57,7 @@ public struct DeviceComparison: Codable, Hashable, Sendable {
   public let formatCosts: [FormatCost]
 
   init(
-    _ found: [Found], operators: [OperatorDescription], phase: CompareRequest.Phase, slack: Double
+    _ found: [Found], operators: [OperatorDescription], phase: DevicesRequest.Phase, slack: Double
   ) {
     self.phase = phase.rawValue
     self.slack = slack

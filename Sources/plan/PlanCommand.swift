@@ -29,7 +29,7 @@ struct PlanCommand: AsyncParsableCommand {
     subcommands: [
       SearchCommand.self, ProfileCommand.self, MeasureCommand.self, PackCommand.self,
       RunCommand.self, ValidateCommand.self, ShowCommand.self, DiffCommand.self,
-      CompareCommand.self, SimulatorTableCommand.self,
+      DevicesCommand.self, SimulatorTableCommand.self,
     ],
     defaultSubcommand: SearchCommand.self)
 }

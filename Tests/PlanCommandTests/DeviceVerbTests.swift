@@ -76,7 +76,7 @@ struct DeviceVerbTests {
     defer { try? FileManager.default.removeItem(at: folder) }
     let arguments =
       [
-        "compare", "model", "--budget", "5bits", "--device", "sim:mixpe", "--device", "sim:int8",
+        "devices", "model", "--budget", "5bits", "--device", "sim:mixpe", "--device", "sim:int8",
         "--out", "plans", "--quiet",
       ] + Self.formats
     let text = try PlanProcess.run(arguments, in: folder)

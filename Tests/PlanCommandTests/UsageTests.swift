@@ -20,8 +20,8 @@ struct UsageTests {
     ["profile", "--device", "sim:mixpe", "--list-devices"],
     ["profile", "--import", "table.csv"],
     ["profile", "--calibrate", "p.json", "--name", "x"],
-    ["compare", "model", "--budget", "4bits", "--device", "sim:mixpe"],
-    ["compare", "model", "--device", "sim:mixpe", "--device", "sim:int8"],
+    ["devices", "model", "--budget", "4bits", "--device", "sim:mixpe"],
+    ["devices", "model", "--device", "sim:mixpe", "--device", "sim:int8"],
     ["search", "model", "--budget", "30mJ"],
   ]
 
@@ -46,7 +46,7 @@ struct UsageTests {
       ["profile", "--device", "sim:nowhere"],
       ["profile", "--device", "nowhere.json"],
       ["profile", "--import", "nowhere.csv", "--name", "x"],
-      ["compare", "nowhere", "--budget", "4bits", "--device", "a", "--device", "b"],
+      ["devices", "nowhere", "--budget", "4bits", "--device", "a", "--device", "b"],
     ])
   func missing(_ arguments: [String]) throws {
     let folder = try PlanProcess.temporaryFolder()

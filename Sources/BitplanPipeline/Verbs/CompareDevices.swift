@@ -6,8 +6,8 @@ internal import BitplanSearch
 internal import BitplanSolver
 internal import Foundation
 
-/// What `plan compare` is asked.
-public struct CompareRequest: Sendable {
+/// What `plan devices` is asked.
+public struct DevicesRequest: Sendable {
   /// Which time is limited.
   public enum Phase: String, Sendable, CaseIterable {
     /// One token after the other.
@@ -41,14 +41,14 @@ public struct CompareRequest: Sendable {
   }
 }
 
-/// `plan compare`: plans for several devices at the same size.
+/// `plan devices`: plans for several devices at the same size.
 extension Workbench {
   /// Makes a plan for every device and says where and why they differ.
   ///
   /// A size alone gives every device the same plan, so each also gets a time limit of its own: that
-  /// of the fastest plan of the size there, plus ``CompareRequest/slack``.
+  /// of the fastest plan of the size there, plus ``DevicesRequest/slack``.
   public func compareDevices(
-    _ request: CompareRequest
+    _ request: DevicesRequest
   ) throws(PipelineError) -> DeviceComparison {
     guard request.devices.count >= 2 else {
       throw PipelineError(.invalidInput, "Name at least two devices with --device.")
@@ -107,7 +107,7 @@ extension Workbench {
   }
 
   private static func plans(
-    _ inputs: PlanSearch.Inputs, _ request: CompareRequest
+    _ inputs: PlanSearch.Inputs, _ request: DevicesRequest
   ) throws(PipelineError) -> (plan: Plan, fastest: Double, free: Double) {
     let kind: Budget.Kind =
       request.phase == .decode ? .decodeSecondsPerToken : .prefillSeconds

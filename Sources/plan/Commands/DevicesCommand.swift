@@ -2,16 +2,16 @@ public import ArgumentParser
 import BitplanCore
 public import BitplanPipeline
 
-/// `plan compare`: one model, several devices.
-struct CompareCommand: ParsableCommand {
+/// `plan devices`: one model, several devices.
+struct DevicesCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "compare",
+    commandName: "devices",
     abstract: "Show how the plan changes from device to device, and why.",
     discussion: """
       Plans for every device within the same budget of size, each with a time limit that suits it: that \
       of the fastest plan of the size there, plus a little.
 
-        plan compare model.safetensors --budget 4.2bits --device this --device sim:mixpe \
+        plan devices model.safetensors --budget 4.2bits --device this --device sim:mixpe \
       --device sim:int8
 
       A device is a profile, a device file, sim:NAME (see 'plan profile --list-devices'), or 'this' \
@@ -32,7 +32,7 @@ struct CompareCommand: ParsableCommand {
   var budget: [Budget] = []
 
   @Option(help: ArgumentHelp("Which time to limit: prefill or decode.", valueName: "name"))
-  var phase = CompareRequest.Phase.prefill
+  var phase = DevicesRequest.Phase.prefill
 
   @Option(
     help: ArgumentHelp(
@@ -66,7 +66,7 @@ struct CompareCommand: ParsableCommand {
 
   func run() throws {
     try runVerb {
-      var request = CompareRequest(model: model, devices: device, budgets: budget)
+      var request = DevicesRequest(model: model, devices: device, budgets: budget)
       request.phase = phase
       request.slack = slack
       request.sensitivity = sensitivity
@@ -78,4 +78,4 @@ struct CompareCommand: ParsableCommand {
   }
 }
 
-extension CompareRequest.Phase: ExpressibleByArgument {}
+extension DevicesRequest.Phase: ExpressibleByArgument {}
