@@ -1,6 +1,12 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
+// The simulated devices that come with Bitplan.
+let deviceFiles = [
+  "ant", "apple-m2", "bitfusion", "fp16", "int8", "mixpe-w4a16", "mixpe-w4a8", "phone-cortex-x4",
+  "raspberry-pi-5", "ryzen-9-7950x", "xeon-cascade-lake-2t",
+]
+
 let package = Package(
   name: "bitplan",
   platforms: [.macOS(.v15)],
@@ -44,7 +50,10 @@ let package = Package(
       name: "BitplanEngine",
       dependencies: ["BitplanCore", "BitplanKernels", "BitplanCheckpoint", "CBLAS"]),
     .target(name: "BitplanQuantizers", dependencies: ["BitplanCore", "BitplanKernels", "CBLAS"]),
-    .target(name: "BitplanDevices", dependencies: ["BitplanCore", "BitplanKernels"]),
+    .target(
+      name: "BitplanDevices", dependencies: ["BitplanCore", "BitplanKernels"],
+      // Part of the program, so that they are found wherever it runs.
+      resources: deviceFiles.map { .embedInCode("Simulated/Devices/\($0).json") }),
 
     // Level 4.
     .target(
@@ -67,7 +76,9 @@ let package = Package(
 
     // Tests.
     .target(name: "BitplanTestSupport", dependencies: ["BitplanCore", "BitplanCheckpoint"]),
-    .testTarget(name: "BitplanCoreTests", dependencies: ["BitplanCore", "BitplanTestSupport"]),
+    .testTarget(
+      name: "BitplanCoreTests",
+      dependencies: ["BitplanCore", "BitplanDevices", "BitplanTestSupport"]),
     .testTarget(
       name: "BitplanKernelsTests",
       dependencies: ["BitplanCore", "BitplanKernels", "BitplanTestSupport"]),

@@ -36,6 +36,8 @@ public struct CPUProfiler {
     public var driftTolerance = 0.15
     /// Shortest time of one sample, in seconds: short operators are repeated to reach it.
     public var sampleSeconds = 0.0004
+    /// Shortest time over which energy is counted, in seconds: counters move about once a millisecond.
+    public var energySeconds = 0.05
 
     /// The defaults.
     public init() {}
@@ -43,11 +45,15 @@ public struct CPUProfiler {
 
   private let context: KernelContext
   private let options: Options
+  private let meter: EnergyMeter?
 
-  /// Times with `context`'s kernels and threads.
-  public init(context: KernelContext, options: Options = Options()) {
+  /// Times with `context`'s kernels and threads, and counts joules where there is a `meter`.
+  public init(
+    context: KernelContext, options: Options = Options(), meter: EnergyMeter? = nil
+  ) {
     self.context = context
     self.options = options
+    self.meter = meter
   }
 
   /// Times `cases`.
@@ -88,8 +94,18 @@ public struct CPUProfiler {
       let statistics = TimingStatistics(kept.map { samples[index][$0] })
       return DeviceProfile.Measurement(
         format: sorted[index].format, shape: sorted[index].shape, batch: sorted[index].batch,
-        seconds: statistics.median, spreadSeconds: statistics.spread, repeats: statistics.count)
+        seconds: statistics.median, spreadSeconds: statistics.spread, repeats: statistics.count,
+        joules: joules(timed[index], seconds: statistics.median))
     }
+  }
+
+  /// Joules of one call, where there is a meter: what the packages use while calls follow each other.
+  private func joules(_ operation: TimedOperator, seconds: Double) -> Double? {
+    guard let meter, let start = meter.reading() else { return nil }
+    let loops = max(1, Int((options.energySeconds / max(seconds, 1e-9)).rounded(.up)))
+    _ = operation.secondsPerCall(loops: loops)
+    guard let end = meter.reading() else { return nil }
+    return meter.joules(from: start, to: end) / Double(loops)
   }
 
   /// The rounds whose probe was not slowed down; at least a third of them.

@@ -22,6 +22,7 @@ struct PlanProblem {
     let storedBytes: Int
     let decodeSeconds: Double?
     let prefillSeconds: Double?
+    let decodeJoules: Double?
   }
 
   let operators: [OperatorDescription]
@@ -122,7 +123,8 @@ struct PlanProblem {
           loss: entry.value ?? 0, standardError: entry.standardError ?? 0,
           storedBytes: entry.format.storedBytes(description.shape),
           decodeSeconds: try seconds(profile, entry.format, description, batch: 1),
-          prefillSeconds: try seconds(profile, entry.format, description, batch: prefillTokens)))
+          prefillSeconds: try seconds(profile, entry.format, description, batch: prefillTokens),
+          decodeJoules: profile?.joules(entry.format, description)))
     }
     return candidates
   }
@@ -143,6 +145,7 @@ struct PlanProblem {
         rowLosses[feature][position] = bands.losses[index][band] / Double(bands.rowCount(band))
       }
     }
+    let hasJoules = uniform.allSatisfy { $0.decodeJoules != nil }
     let tiles = Double(PackedLayout(formats[0], shape).tileCount)
     let points: [Frontier.Point]
     do {
@@ -160,7 +163,7 @@ struct PlanProblem {
         return [
           (whole.decodeSeconds ?? 0) * share + extra[0],
           (whole.prefillSeconds ?? 0) * share + extra[1],
-        ]
+        ] + (hasJoules ? [(whole.decodeJoules ?? 0) * share] : [])
       }
     } catch {
       throw PipelineError(wrapping: error)
@@ -171,7 +174,8 @@ struct PlanProblem {
         segments: point.segments, loss: point.loss, standardError: point.loss * relativeError,
         storedBytes: point.storedBytes,
         decodeSeconds: hasTimes ? max(0, point.seconds[0] - extra[0]) : nil,
-        prefillSeconds: hasTimes ? max(0, point.seconds[1] - extra[1]) : nil)
+        prefillSeconds: hasTimes ? max(0, point.seconds[1] - extra[1]) : nil,
+        decodeJoules: hasTimes && hasJoules ? point.seconds[2] : nil)
     }
   }
 
@@ -202,7 +206,21 @@ struct PlanProblem {
       return .init(name: name, value: try operatorSeconds(budget, decodeCorrection))
     case .prefillSeconds:
       return .init(name: name, value: try operatorSeconds(budget, prefillCorrection))
+    case .decodeJoulesPerToken:
+      guard hasJoules else {
+        throw PipelineError(
+          .missingInput,
+          "An energy budget (\(budget)) needs a device profile with joules, and this one has none for "
+            + "some operators. Plan for a device that states energies (plan profile --list-devices), or "
+            + "import measured joules with 'plan profile --import'.")
+      }
+      return .init(name: name, value: budget.limit)
     }
+  }
+
+  /// Whether the profile knows the energy of every choice.
+  private var hasJoules: Bool {
+    candidates.allSatisfy { $0.allSatisfy { $0.decodeJoules != nil } }
   }
 
   private func operatorSeconds(
@@ -229,6 +247,7 @@ struct PlanProblem {
     case .bitsPerWeight, .storedBytes: Double(candidate.storedBytes)
     case .decodeSecondsPerToken: candidate.decodeSeconds ?? 0
     case .prefillSeconds: candidate.prefillSeconds ?? 0
+    case .decodeJoulesPerToken: candidate.decodeJoules ?? 0
     }
   }
 
@@ -237,6 +256,7 @@ struct PlanProblem {
     switch kind {
     case .bitsPerWeight: use * 8 / Double(weightCount)
     case .storedBytes: use + Double(keyValueBytes)
+    case .decodeJoulesPerToken: use
     case .decodeSecondsPerToken: whole(use, decodeCorrection)
     case .prefillSeconds: whole(use, prefillCorrection)
     }
@@ -258,6 +278,9 @@ struct PlanProblem {
       costs.prefillSeconds = whole(
         chosen.reduce(0) { $0 + ($1.prefillSeconds ?? 0) }, prefillCorrection)
       costs.prefillTokens = Self.prefillTokens
+    }
+    if chosen.allSatisfy({ $0.decodeJoules != nil }) {
+      costs.decodeJoulesPerToken = chosen.reduce(0) { $0 + ($1.decodeJoules ?? 0) }
     }
     let loss = chosen.reduce(activationCost) { $0 + $1.loss }
     let error = chosen.reduce(0) { $0 + $1.standardError * $1.standardError }.squareRoot()
@@ -284,6 +307,13 @@ extension DeviceProfile {
     case .head, .tiedEmbedding: measurement(format, description.shape, batch: 1)?.seconds
     case .linear: measurement(format, description.shape, batch: batch)?.seconds
     }
+  }
+
+  /// Joules of one operator for one token: 0 for a table that is only looked up, `nil` where they
+  /// are not known.
+  func joules(_ format: WeightFormat, _ description: OperatorDescription) -> Double? {
+    if description.isMultiplied { return measurement(format, description.shape, batch: 1)?.joules }
+    return measurements.contains { $0.joules != nil } ? 0 : nil
   }
 
   /// The whole-model correction for this architecture and batch, if one was measured.

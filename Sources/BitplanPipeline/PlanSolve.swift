@@ -149,6 +149,8 @@ extension PlanProblem {
     case .decodeSecondsPerToken:
       advice = Figures.roundedUp(smallest * 1e3, decimals: 4) + "ms/token"
     case .prefillSeconds: advice = Figures.roundedUp(smallest * 1e3, decimals: 3) + "ms/prefill"
+    case .decodeJoulesPerToken:
+      advice = Figures.roundedUp(smallest * 1e3, decimals: 4) + "mJ/token"
     }
     let cache =
       budget.kind == .storedBytes && keyValueBytes > 0

@@ -29,7 +29,8 @@ struct PlanCommand: AsyncParsableCommand {
     subcommands: [
       SearchCommand.self, ProfileCommand.self, MeasureCommand.self, PackCommand.self,
       RunCommand.self, ValidateCommand.self, CompareCommand.self, ShowCommand.self,
-      DiffCommand.self, ExplainCommand.self, LintCommand.self,
+      DiffCommand.self, ExplainCommand.self, LintCommand.self, DevicesCommand.self,
+      SimulatorTableCommand.self,
     ],
     defaultSubcommand: SearchCommand.self)
 }

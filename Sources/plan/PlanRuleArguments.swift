@@ -38,16 +38,17 @@ enum PlanRuleArguments {
     return result
   }
 
-  /// `bits`, `bytes`, `decode` or `prefill`.
+  /// `bits`, `bytes`, `decode`, `prefill` or `energy`.
   static func kind(_ text: String) throws -> Budget.Kind {
     switch text {
     case "bits": return .bitsPerWeight
     case "bytes": return .storedBytes
     case "decode": return .decodeSecondsPerToken
     case "prefill": return .prefillSeconds
+    case "energy": return .decodeJoulesPerToken
     default:
       throw ValidationError(
-        "'\(text)' cannot be minimised. Choose one of: bits, bytes, decode, prefill.")
+        "'\(text)' cannot be minimised. Choose one of: bits, bytes, decode, prefill, energy.")
     }
   }
 

@@ -46,6 +46,7 @@ enum SampleArtifacts {
     predicted.decodeSecondsPerToken = 0.00061
     predicted.prefillSeconds = 0.021
     predicted.prefillTokens = 128
+    predicted.decodeJoulesPerToken = 0.0021
     predicted.klDivergenceNatsPerToken = 0.0173
     predicted.klDivergenceStandardError = 0.0004
     predicted.cosineDistance = 0.001
@@ -62,6 +63,7 @@ enum SampleArtifacts {
         Budget(kind: .storedBytes, limit: Double(bytes + 1)),
         Budget(kind: .decodeSecondsPerToken, limit: 0.00061),
         Budget(kind: .prefillSeconds, limit: 0.03),
+        Budget(kind: .decodeJoulesPerToken, limit: 0.003),
       ],
       certificate: Certificate(
         status: .optimal, objective: 0.0173, bound: 0.01729, solver: "GLPK 5.0", seconds: 0.21),

@@ -1,4 +1,5 @@
 import BitplanCore
+import BitplanDevices
 import BitplanTestSupport
 import Foundation
 import Testing
@@ -16,6 +17,7 @@ struct SchemaTests {
     case "plan": try SampleArtifacts.json(SampleArtifacts.plan)
     case "device-profile": try SampleArtifacts.json(SampleArtifacts.profile)
     case "front": try SampleArtifacts.json(SampleArtifacts.front)
+    case "simulated-device": try SampleArtifacts.json(simulatedDevice())
     default: try SampleArtifacts.json(SampleArtifacts.sensitivity)
     }
   }
@@ -27,11 +29,20 @@ struct SchemaTests {
     case "plan": (try? decoder.decode(Plan.self, from: data)) != nil
     case "front": (try? decoder.decode(Front.self, from: data)) != nil
     case "device-profile": (try? decoder.decode(DeviceProfile.self, from: data)) != nil
+    case "simulated-device": (try? decoder.decode(SimulatedDevice.self, from: data)) != nil
     default: (try? decoder.decode(SensitivityTable.self, from: data)) != nil
     }
   }
 
-  static let names = ["plan", "device-profile", "sensitivity", "front"]
+  static let names = ["plan", "device-profile", "sensitivity", "front", "simulated-device"]
+
+  /// Both kinds of hardware at once, which only the schema may see: it asks for every property.
+  static func simulatedDevice() throws -> SimulatedDevice {
+    var device = try #require(DeviceCatalog.device("mixpe"))
+    device.cpu = try #require(DeviceCatalog.device("raspberry-pi-5")?.cpu)
+    device.cpu?.activeWatts = 8
+    return device
+  }
 
   @Test("what is written is what the schema describes", arguments: names)
   func samplesConform(_ name: String) throws {
@@ -92,6 +103,10 @@ struct SchemaTests {
       ("device-profile", ["measurements", "0", "shape", "inputFeatures"], .number(-1)),
       ("sensitivity", ["rows", "0", "entries", "0", "value"], .number(-1)),
       ("sensitivity", ["metric"], .string("perplexity")),
+      ("simulated-device", ["name"], .string("../x")),
+      ("simulated-device", ["systolicArray", "rows"], .number(0)),
+      ("simulated-device", ["systolicArray", "dataflow"], .string("rowStationary")),
+      ("simulated-device", ["cpu", "work", "decodeCyclesPerVector"], .array([.number(1)])),
       ("sensitivity", ["rows", "0", "operatorDescription", "role"], .string("")),
     ]
     for damage in damages {
@@ -108,6 +123,7 @@ struct SchemaTests {
     for property in MiniValidator(schema).undescribed() {
       Issue.record("\(property) has no description")
     }
+    guard name != "simulated-device" else { return }
     #expect(
       schema["$defs"]?["format"]?["enum"]
         == .array(WeightFormat.all.map { .string($0.identifier) }))

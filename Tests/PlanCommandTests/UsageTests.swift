@@ -19,6 +19,12 @@ struct UsageTests {
     ["compare", "model"],
     ["compare", "model", "other", "--windows", "0"],
     ["nonsense", "model", "extra"],
+    ["profile", "--device", "sim:mixpe", "--list-devices"],
+    ["profile", "--import", "table.csv"],
+    ["profile", "--calibrate", "p.json", "--name", "x"],
+    ["devices", "model", "--budget", "4bits", "--device", "sim:mixpe"],
+    ["devices", "model", "--device", "sim:mixpe", "--device", "sim:int8"],
+    ["search", "model", "--budget", "30mJ"],
   ]
 
   @Test("wrong usage ends with 64", arguments: usageErrors)
@@ -42,6 +48,10 @@ struct UsageTests {
       ["diff", "nowhere.plan.json", "nowhere.plan.json"],
       ["explain", "nowhere.plan.json", "lm_head"],
       ["lint", "nowhere.plan.json"],
+      ["profile", "--device", "sim:nowhere"],
+      ["profile", "--device", "nowhere.json"],
+      ["profile", "--import", "nowhere.csv", "--name", "x"],
+      ["devices", "nowhere", "--budget", "4bits", "--device", "a", "--device", "b"],
     ])
   func missing(_ arguments: [String]) throws {
     let folder = try PlanProcess.temporaryFolder()
@@ -62,6 +72,14 @@ struct UsageTests {
         "p.plan.json", "{\"schemaVersion\": 1, \"operators\": 3}",
         ["diff", "p.plan.json", "p.plan.json"]
       ),
+      ("d.json", "{}", ["profile", "--device", "d.json"]),
+      ("d.json", "{\"schemaVersion\": 1, \"cpu\": {}}", ["profile", "--device", "d.json"]),
+      (
+        "d.json",
+        "{\"schemaVersion\": 1, \"name\": \"a\", \"summary\": \"b\", \"source\": \"c\"}",
+        ["profile", "--device", "d.json"]
+      ),
+      ("t.csv", "seconds\n1", ["profile", "--import", "t.csv", "--name", "x"]),
     ])
   func malformed(_ name: String, _ text: String, _ arguments: [String]) throws {
     let folder = try PlanProcess.temporaryFolder()

@@ -72,6 +72,7 @@ extension Plan {
         // Sums of many times, in another order than the search's.
         case .decodeSecondsPerToken: (predicted.decodeSecondsPerToken, budget.limit * 1e-9)
         case .prefillSeconds: (predicted.prefillSeconds, budget.limit * 1e-9)
+        case .decodeJoulesPerToken: (predicted.decodeJoulesPerToken, budget.limit * 1e-9)
         }
       guard let value else {
         throw check.fail(path, "limits \(budget.kind.rawValue), which 'predicted' does not state")
@@ -124,6 +125,7 @@ extension Plan.Costs {
     try check.count(storedBytes, in: 1...Int.max, "\(path).storedBytes")
     try check.amount(decodeSecondsPerToken, "\(path).decodeSecondsPerToken")
     try check.amount(prefillSeconds, "\(path).prefillSeconds")
+    try check.amount(decodeJoulesPerToken, "\(path).decodeJoulesPerToken")
     try check.count(prefillTokens, in: 1...MatrixShape.largestSize, "\(path).prefillTokens")
     if prefillSeconds != nil, prefillTokens == nil {
       throw check.fail("\(path).prefillTokens", "is missing beside prefillSeconds")

@@ -49,6 +49,8 @@ public struct Plan: Hashable, Sendable, Codable {
     public var prefillSeconds: Double?
     /// Tokens that ``prefillSeconds`` is for.
     public var prefillTokens: Int?
+    /// Joules to decode one token, where the device profile tells.
+    public var decodeJoulesPerToken: Double?
     /// KL(reference ‖ quantized), nats per token: language models.
     public var klDivergenceNatsPerToken: Double?
     /// Standard error of ``klDivergenceNatsPerToken``.

@@ -10,6 +10,8 @@ public struct Budget: Hashable, Sendable, Codable {
     case decodeSecondsPerToken
     /// Seconds to prefill the profile's prompt length.
     case prefillSeconds
+    /// Joules to decode one token.
+    case decodeJoulesPerToken
   }
 
   /// What is limited.
@@ -46,11 +48,11 @@ public struct Budget: Hashable, Sendable, Codable {
     /// What to write instead.
     public var description: String {
       "'\(text)' is not a budget. Write a positive number with its unit: 4.2bits (per weight), "
-        + "6MiB or 6MB (stored size), 0.8ms/token (decode), 200ms/prefill."
+        + "6MiB or 6MB (stored size), 0.8ms/token (decode), 200ms/prefill, 30mJ/token (decode energy)."
     }
   }
 
-  /// Parses `4.2bits`, `6MiB`, `0.8ms/token` or `200ms/prefill`.
+  /// Parses `4.2bits`, `6MiB`, `0.8ms/token`, `200ms/prefill` or `30mJ/token`.
   ///
   /// A bare number is refused: MB and MiB differ by 5 %, enough to make a plan not fit.
   public init(parsing text: String) throws(ParsingError) {
@@ -63,6 +65,8 @@ public struct Budget: Hashable, Sendable, Codable {
       ("s/token", .decodeSecondsPerToken, 1),
       ("us/prefill", .prefillSeconds, 1e-6), ("ms/prefill", .prefillSeconds, 1e-3),
       ("s/prefill", .prefillSeconds, 1),
+      ("uJ/token", .decodeJoulesPerToken, 1e-6), ("mJ/token", .decodeJoulesPerToken, 1e-3),
+      ("J/token", .decodeJoulesPerToken, 1),
     ]
     for unit in units where text.hasSuffix(unit.suffix) {
       guard let number = Double(text.dropLast(unit.suffix.count)) else { continue }
@@ -83,6 +87,7 @@ extension Budget: CustomStringConvertible {
     case .storedBytes: "\(Self.short(limit / 1_048_576)) MiB"
     case .decodeSecondsPerToken: "\(Self.short(limit * 1e3)) ms per decoded token"
     case .prefillSeconds: "\(Self.short(limit * 1e3)) ms per prefill"
+    case .decodeJoulesPerToken: "\(Self.short(limit * 1e3)) mJ per decoded token"
     }
   }
 

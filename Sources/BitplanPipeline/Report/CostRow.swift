@@ -4,7 +4,7 @@ import BitplanCore
 struct CostRow {
   /// What the row is about; tells rows apart in pictures and tests.
   enum Kind: Hashable {
-    case bitsPerWeight, storedBytes, exactBytes, decode, prefill, loss, perplexity
+    case bitsPerWeight, storedBytes, exactBytes, decode, prefill, energy, loss, perplexity
   }
 
   /// What the row is about.
@@ -81,6 +81,7 @@ extension CostRow {
         .decode, "decode", per: "/token", predicted.decodeSecondsPerToken,
         measured?.decodeSecondsPerToken, limit(.decodeSecondsPerToken, in: plan)))
     rows += prefill(plan)
+    rows += energy(plan)
     let metric = MetricName(plan.sensitivity.metric)
     rows.append(loss(metric, predicted, measured))
     for other in MetricName.all where other != metric {
@@ -154,6 +155,20 @@ extension CostRow {
       kind: kind, label: label, unit: unit.name + per,
       predicted: predicted.map { $0 / unit.scale }, measured: measured.map { $0 / unit.scale },
       limit: limit.map { $0 / unit.scale }, digits: 3)
+  }
+
+  /// A row where the device's energies are known, or limited.
+  private static func energy(_ plan: Plan) -> [CostRow] {
+    let predicted = finite(plan.predicted.decodeJoulesPerToken)
+    let measured = finite(plan.measured?.decodeJoulesPerToken)
+    let limit = limit(.decodeJoulesPerToken, in: plan)
+    guard predicted != nil || measured != nil || limit != nil else { return [] }
+    return [
+      CostRow(
+        kind: .energy, label: "decode energy", unit: "mJ/token",
+        predicted: predicted.map { $0 * 1e3 }, measured: measured.map { $0 * 1e3 },
+        limit: limit.map { $0 * 1e3 }, digits: 3)
+    ]
   }
 
   private static func loss(

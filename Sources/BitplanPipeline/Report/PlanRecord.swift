@@ -41,6 +41,7 @@ struct PlanRecord {
     case .storedBytes: "bytes"
     case .decodeSecondsPerToken: "s/token"
     case .prefillSeconds: "s/prefill"
+    case .decodeJoulesPerToken: "J/token"
     }
   }
 
@@ -50,6 +51,7 @@ struct PlanRecord {
     case .storedBytes: "stored bytes"
     case .decodeSecondsPerToken: "decode time"
     case .prefillSeconds: "prefill time"
+    case .decodeJoulesPerToken: "energy of decoding"
     }
   }
 

@@ -1,4 +1,5 @@
 package import BitplanCore
+internal import BitplanDevices
 
 /// The commands that make a plan again.
 package struct ReproduceCommands {
@@ -12,6 +13,9 @@ package struct ReproduceCommands {
     if let device = plan.device, !device.simulated {
       let threads = profile.map { " --threads \($0.key.threadCount)" } ?? ""
       lines.append("plan profile --for MODEL\(threads) --out \(Self.fileName(device.name)).json")
+    } else if let device = plan.device, let name = Self.catalogName(device.name) {
+      lines.append(
+        "plan profile --device sim:\(name) --for MODEL --out \(Self.fileName(device.name)).json")
     }
     let calibration =
       sensitivity.map { " --calibration \(Self.quoted(SafeText.visible($0.calibration.name)))" }
@@ -41,6 +45,7 @@ package struct ReproduceCommands {
         case .storedBytes: "bytes"
         case .decodeSecondsPerToken: "decode"
         case .prefillSeconds: "prefill"
+        case .decodeJoulesPerToken: "energy"
         }
       options += ["--max-kl \(plain(goal.maximumLoss))", "--minimize \(word)"]
     }
@@ -58,6 +63,12 @@ package struct ReproduceCommands {
     return options
   }
 
+  /// The built-in device that a profile's name tells, if it does.
+  private static func catalogName(_ profileName: String) -> String? {
+    let name = profileName.hasPrefix("sim-") ? String(profileName.dropFirst(4)) : ""
+    return DeviceCatalog.devices[name] == nil ? nil : name
+  }
+
   /// A budget as the command line takes it: parsing it gives exactly the same limit.
   package static func argument(_ budget: Budget) -> String {
     let limit = budget.limit
@@ -73,6 +84,8 @@ package struct ReproduceCommands {
       candidates = ["\(plain(limit * 1e3))ms/token", "\(plain(limit))s/token"]
     case .prefillSeconds:
       candidates = ["\(plain(limit * 1e3))ms/prefill", "\(plain(limit))s/prefill"]
+    case .decodeJoulesPerToken:
+      candidates = ["\(plain(limit * 1e3))mJ/token", "\(plain(limit))J/token"]
     }
     let exact = candidates.filter { (try? Budget(parsing: $0))?.limit == limit }
     // The usual unit where it reads well, else the shortest.

@@ -153,6 +153,7 @@ enum PlanLint {
           Double(plan.predicted.storedBytes + (plan.context?.keyValueBytes ?? 0))
         case .decodeSecondsPerToken: plan.predicted.decodeSecondsPerToken
         case .prefillSeconds: plan.predicted.prefillSeconds
+        case .decodeJoulesPerToken: plan.predicted.decodeJoulesPerToken
         }
       if let used, used < budget.limit * (1 - slackLimit) {
         warn(

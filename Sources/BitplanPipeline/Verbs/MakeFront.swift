@@ -93,7 +93,7 @@ extension PlanProblem {
     let tiles = Double(
       (shape.outputFeatures + PackedLayout.tileHeight - 1) / PackedLayout.tileHeight)
     var (loss, variance) = (0.0, 0.0)
-    var (decode, prefill): (Double?, Double?) = (0, 0)
+    var (decode, prefill, joules): (Double?, Double?, Double?) = (0, 0, 0)
     for segment in segments {
       let whole = wholes[index].first { $0.segments[0].format == segment.format }
       // Corrections apply to a whole operator's loss and to its rows alike.
@@ -105,6 +105,7 @@ extension PlanProblem {
         Double((segment.rowCount + PackedLayout.tileHeight - 1) / PackedLayout.tileHeight) / tiles
       decode = decode.flatMap { sum in whole?.decodeSeconds.map { sum + $0 * share } }
       prefill = prefill.flatMap { sum in whole?.prefillSeconds.map { sum + $0 * share } }
+      joules = joules.flatMap { sum in whole?.decodeJoules.map { sum + $0 * share } }
       let error = (whole?.standardError ?? 0) * share
       variance += error * error
     }
@@ -115,7 +116,7 @@ extension PlanProblem {
       segments: segments, loss: loss, standardError: variance.squareRoot(),
       storedBytes: assignment.storedBytes,
       decodeSeconds: decode.map { $0 + extra * extraSegmentSeconds[0] },
-      prefillSeconds: prefill.map { $0 + extra * extraSegmentSeconds[1] })
+      prefillSeconds: prefill.map { $0 + extra * extraSegmentSeconds[1] }, decodeJoules: joules)
   }
 }
 

@@ -92,6 +92,9 @@ public struct PlanOutcome: Sendable {
         + "\(Figures.significant(pricePerUse * 1e-5)) \(unit)."
     case .prefillSeconds:
       return "ms of prefill would save about \(Figures.significant(pricePerUse * 1e-3)) \(unit)."
+    case .decodeJoulesPerToken:
+      return "hundredth of a mJ per token would save about "
+        + "\(Figures.significant(pricePerUse * 1e-5)) \(unit)."
     }
   }
 }
@@ -176,6 +179,9 @@ extension Workbench {
     guard let path = request.profile else {
       return try profile(for: source, formats: request.neededFormats)
     }
+    if Self.isSimulated(path) {
+      return try simulatedProfile(device: path, for: source, formats: request.formats)
+    }
     let stored = try ProfileStore.read(URL(filePath: path))
     if !request.acceptForeignProfile {
       try ProfileStore.requireMatch(stored, key: CPUIdentity.key(context))
@@ -183,7 +189,7 @@ extension Workbench {
     return stored
   }
 
-  private func sensitivity(
+  func sensitivity(
     for request: PlanRequest, _ source: ModelSource, beside plan: URL
   ) throws(PipelineError) -> StoredSensitivity {
     if let path = request.sensitivity {

@@ -122,8 +122,8 @@ extension Workbench {
     let shapes = model.map { $0.operators.filter(\.isMultiplied).map(\.shape) } ?? []
     let workingSet = model == nil ? 64 << 20 : shapes.reduce(0) { $0 + $1.weightCount / 2 }
     progress.begin("profile", total: missing.count)
-    let measured = try CPUProfiler(context: context).measure(missing, workingSetBytes: workingSet) {
-      done, total in
+    let profiler = CPUProfiler(context: context, meter: EnergyMeter())
+    let measured = try profiler.measure(missing, workingSetBytes: workingSet) { done, total in
       try cancellation.check()
       progress.advance(done, of: total)
     }

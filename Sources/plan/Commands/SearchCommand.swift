@@ -37,14 +37,16 @@ struct SearchCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "A hard limit with its unit; may be repeated: 4.2bits, 6MiB, 0.8ms/token, 200ms/prefill.",
+      "A hard limit with its unit; may be repeated: 4.2bits, 6MiB, 0.8ms/token, 200ms/prefill, 30mJ/token.",
       valueName: "limit"),
     transform: Budget.argument)
   var budget: [Budget] = []
 
   @Option(
+    name: [.customLong("profile"), .customLong("device")],
     help: ArgumentHelp(
-      "Device profile (default: this machine's, made when missing).", valueName: "file"))
+      "Device profile, device file, or sim:NAME (default: this machine, profiled when needed).",
+      valueName: "file"))
   var profile: String?
 
   @Flag(help: "Accept a --profile of another machine, to plan for that one.")
@@ -104,7 +106,7 @@ struct SearchCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "With --max-kl, what to have as little of as possible: bits, bytes, decode, prefill.",
+      "With --max-kl, what to have as little of as possible: bits, bytes, decode, prefill, energy.",
       valueName: "name"),
     transform: PlanRuleArguments.kind)
   var minimize: Budget.Kind?
