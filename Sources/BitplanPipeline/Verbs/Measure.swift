@@ -276,9 +276,20 @@ extension Workbench {
         .stale,
         "'\(name)' was measured on other tokens ('\(stored.table.calibration.name)'). \(advice)")
     }
-    if let options, stored.table.options != options {
+    if let options, !stored.table.options.covers(options) {
       throw PipelineError(.stale, "'\(name)' was measured with other options. \(advice)")
     }
+  }
+}
+
+extension SensitivityTable.Options {
+  /// Whether a table with these options serves where `wanted` was asked for: more formats are no harm.
+  fileprivate func covers(_ wanted: SensitivityTable.Options) -> Bool {
+    Set(formats).isSuperset(of: wanted.formats)
+      && self
+        == SensitivityTable.Options(
+          method: wanted.method, seed: wanted.seed, passCount: wanted.passCount, formats: formats,
+          quantizer: wanted.quantizer)
   }
 }
 
