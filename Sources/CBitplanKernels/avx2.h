@@ -32,6 +32,12 @@ BP_INLINE __m256i bp256_unpack(
   return codes;
 }
 
+/// The codes of a non-linear format replaced by their levels plus 128.
+BP_INLINE __m256i bp256_look_up(__m256i codes) {
+  return _mm256_shuffle_epi8(
+      _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)bp_nonlinear_bytes)), codes);
+}
+
 /// One plane of 16 zero points as bytes.
 BP_INLINE __m128i bp256_zero_plane(const int32_t bits, const uint8_t *p) {
   if (bits == 8) return _mm_loadu_si128((const __m128i *)p);
@@ -68,6 +74,12 @@ BP_INLINE void bp256_zero_points(const int32_t bits, const uint8_t *p, __m256i z
 
 BP_INLINE __m256 bp256_scales(const uint16_t *p) {
   return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+
+/// The scales of 8 exponents of block floating point: floats with that exponent field.
+BP_INLINE __m256 bp256_exponents(const uint8_t *p) {
+  const __m256i exponents = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(exponents, 23));
 }
 
 /// y + d · (s·t), where d is `sum` without its zero points' part. The multiply-add of 16-bit pairs
