@@ -66,7 +66,7 @@ internal struct Multiplication: @unchecked Sendable {
       var output = output
       let (first, last) = (Int64(tiles.lowerBound), Int64(tiles.upperBound))
       let shape = segment.matrix.shape
-      guard let form = forms[segment.matrix.format.groupSize] else {
+      guard let form = forms[segment.matrix.format.activationGroupSize] else {
         values.withUnsafeBufferPointer { values in
           segment.matrix.withFloat16 { weights in
             table.multiply_float16(
@@ -81,9 +81,9 @@ internal struct Multiplication: @unchecked Sendable {
       segment.matrix.withMatrix { matrix in
         form.withActivations { activations in
           scratch.withUnsafeMutableBytes { scratch in
-            var (matrix, activations) = (matrix, activations)
-            table.multiply(
-              &matrix, &activations, &output, first, last, Int64(blocks * share / shares),
+            var (table, matrix, activations) = (table, matrix, activations)
+            bp_multiply(
+              &table, &matrix, &activations, &output, first, last, Int64(blocks * share / shares),
               Int64(blocks * (share + 1) / shares), scratch.baseAddress)
           }
         }

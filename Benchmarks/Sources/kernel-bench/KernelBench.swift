@@ -72,7 +72,8 @@ struct KernelBench {
       var generator = SeededGenerator(state: 1)
       for index in 0..<bytes.count / 8 {
         bytes.storeBytes(
-          of: generator.next() & 0x3BFF_3BFF_3BFF_3BFF, toByteOffset: 8 * index, as: UInt64.self)
+          of: generator.next() & 0x3BBF_3BBF_3BBF_3BBF | 0x2040_2040_2040_2040,
+          toByteOffset: 8 * index, as: UInt64.self)
       }
     }
     var records: [Record] = []
