@@ -169,7 +169,8 @@ internal final class QuantizedActivations: @unchecked Sendable {
         withActivations { form in
           var (form, table) = (form, kernels.table)
           bp_quantize(
-            &table, values.baseAddress, Int64(inputFeatures), Int64(inputFeatures), &form, Int64(begin),
+            &table, values.baseAddress, Int64(inputFeatures), Int64(inputFeatures), &form,
+            Int64(begin),
             Int64(end))
         }
       }

@@ -20,7 +20,7 @@ public struct PlanRequest: Sendable {
   public var remeasure = false
   /// Text to measure on.
   public var calibration: String?
-  /// Candidate formats; all by default.
+  /// Candidate formats; `WeightFormat.candidates` by default.
   public var formats: [WeightFormat]?
   /// Whether rows of one operator may take different formats.
   public var granularity = Granularity.feature
