@@ -19,7 +19,9 @@ public struct KernelSet: Sendable {
   /// Selects the kernels of `instructionSet`, or returns `nil` if this machine cannot run them.
   public init?(_ instructionSet: InstructionSet) {
     guard let pointer = bp_kernels_for(instructionSet.identifier) else { return nil }
-    self.init(instructionSet, table: pointer.pointee)
+    var table = pointer.pointee
+    if bp_lookup_supported() == 0 { table.multiply_lookup = nil }
+    self.init(instructionSet, table: table)
   }
 
   private init(_ instructionSet: InstructionSet, table: bp_kernels) {
@@ -33,6 +35,17 @@ public struct KernelSet: Sendable {
     var table = table
     table.families = 0
     table.quantize_tokens = nil
+    table.multiply_lookup = nil
+    return KernelSet(instructionSet, table: table)
+  }
+
+  /// Whether one token is multiplied by binary-coded weights through lookup tables.
+  public var hasLookup: Bool { table.multiply_lookup != nil }
+
+  /// The same set without ``hasLookup``: masked planes do the work, with the same result.
+  public var withoutLookup: KernelSet {
+    var table = table
+    table.multiply_lookup = nil
     return KernelSet(instructionSet, table: table)
   }
 

@@ -54,7 +54,11 @@ internal struct Multiplication: @unchecked Sendable {
   private func cost(_ segment: PackedOperator.Segment) -> Int {
     let layout = segment.matrix.layout
     if tokens <= 8 { return layout.codeBytesPerGroup * layout.groupCount }
-    return layout.format.coding == .float16 ? 4 : 1
+    switch layout.format.coding {
+    case .float16: return 4
+    case .binary: return layout.format.bitWidth
+    case .affine, .symmetric, .nonlinear, .blockFloat, .perRow, .twoLevel: return 1
+    }
   }
 
   /// Multiplies some tiles of a segment by share `share` of the tokens.

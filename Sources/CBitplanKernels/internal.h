@@ -196,6 +196,9 @@ void bp_multiply_binary_avx2(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end);
 extern const bp_kernels bp_kernels_avx512vnni;
+void bp_multiply_lookup_avx512vbmi(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, void *scratch);
 extern const bp_vector_operations bp_vector_operations_avx512vnni;
 void bp_multiply_avx512vnni(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,

@@ -239,7 +239,7 @@ static void multiply(
 const bp_kernels bp_kernels_avx2 = {
     BP_ISA_AVX2,   "avx2",   activation_order,         bp_quantize_avx2,
     scratch_bytes, multiply, bp_multiply_float16_avx2, BP_ALL_FAMILIES,
-    bp_quantize_tokens_avx2,
+    bp_quantize_tokens_avx2, NULL,
 };
 
 #pragma clang attribute pop

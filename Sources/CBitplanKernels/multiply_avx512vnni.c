@@ -385,6 +385,7 @@ const bp_kernels bp_kernels_avx512vnni = {
     BP_ISA_AVX512VNNI,      "avx512vnni",  activation_order,
     bp_quantize_avx512vnni, scratch_bytes, bp_multiply_avx512vnni,
     bp_multiply_float16_avx512vnni, BP_ALL_FAMILIES, bp_quantize_tokens_avx512vnni,
+    bp_multiply_lookup_avx512vbmi,
 };
 
 #pragma clang attribute pop

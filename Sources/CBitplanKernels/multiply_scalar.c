@@ -94,5 +94,5 @@ static void multiply_float16(
 const bp_kernels bp_kernels_scalar = {
     BP_ISA_SCALAR, "scalar",           activation_order, bp_quantize_scalar,
     scratch_bytes, bp_multiply_scalar, multiply_float16, BP_ALL_FAMILIES,
-    bp_quantize_tokens_scalar,
+    bp_quantize_tokens_scalar, NULL,
 };

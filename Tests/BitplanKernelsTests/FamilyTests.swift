@@ -45,7 +45,8 @@ struct FamilyTests {
         #expect(scale == UInt16(row) + 700)
         for group in 0..<2 {
           let index = 2 * row + group
-          #expect(bytes[2112 + 16 * group + row] == UInt8(index % 16 + 16 * (index / 2)))
+          let stored = Int(bytes[2112 + 16 * group + row])
+          #expect(stored == index % 16 + 16 * (index / 2))
         }
       }
     }
@@ -56,7 +57,9 @@ struct FamilyTests {
     let binary = try #require(WeightFormat(identifier: "bcq3_g128"))
     let shape = MatrixShape(outputFeatures: 16, inputFeatures: 128)
     // Code of (row, k) is (row + k) mod 8.
-    let codes = (0..<16 * 128).map { UInt8(($0 / 128 + $0 % 128) % 8) }
+    let codes = (0..<2048).map { (index: Int) -> UInt8 in
+      UInt8(index / 128 + index % 128) % 8
+    }
     let packed = PackedMatrix(
       packing: QuantizedWeights(
         format: binary, shape: shape,
@@ -66,13 +69,19 @@ struct FamilyTests {
       for row in 0..<16 {
         for k in 0..<128 {
           for bit in 0..<3 {
-            let byte = bytes[bit * 256 + k / 32 * 64 + 4 * row + k % 4]
-            #expect(byte >> UInt8(k % 32 / 4) & 1 == UInt8((row + k) % 8 >> bit & 1))
+            let place: Int = bit * 256 + k / 32 * 64 + 4 * row + k % 4
+            let stored: Int = Int(bytes[place]) >> (k % 32 / 4) & 1
+            let expected: Int = (row + k) % 8 >> bit & 1
+            #expect(stored == expected)
           }
         }
         // Scales are stored [bit][row], given [row][bit].
-        for bit in 0..<3 { #expect(bytes[768 + 32 * bit + 2 * row] == UInt8(3 * row + bit)) }
-        #expect(bytes[768 + 128 + 2 * row] == UInt8((900 + row) & 255))
+        for bit in 0..<3 {
+          let place: Int = 768 + 32 * bit + 2 * row
+          #expect(Int(bytes[place]) == 3 * row + bit)
+        }
+        let offset = Int(bytes[896 + 2 * row])
+        #expect(offset == (900 + row) & 255)
       }
     }
     let block = try #require(WeightFormat(identifier: "bfp8_b32"))
@@ -140,6 +149,31 @@ struct FamilyTests {
       let region = AlignedBytes(count: layout.storedBytes)
       #expect(throws: KernelError.self) {
         try PackedMatrix(layout, bytes: ByteSlice(region: region, range: 0..<region.count))
+      }
+    }
+  }
+
+  @Test("lookup tables and masked planes give the same bits", arguments: InstructionSet.supported)
+  func lookup(_ set: InstructionSet) throws {
+    var generator = SeededGenerator(state: 22)
+    let kernels = try #require(KernelSet(set))
+    print("\(set.rawValue) has lookup tables: \(kernels.hasLookup)")
+    #expect(!kernels.withoutLookup.hasLookup)
+    for format in WeightFormat.all where format.coding == .binary {
+      for shape in [Shape(1, 1), Shape(17, 130), Shape(48, 900)] {
+        let weights = PackedOperator(
+          PackedMatrix(packing: generator.weights(format, shape.matrixShape)))
+        // Codes of ±127 only, now and then: sums of four reach ±508.
+        for values in [
+          generator.floats(shape.columns), [Float](repeating: -3, count: shape.columns),
+        ] {
+          let expected = product(weights, values, tokens: 1, try makeContext(.scalar))
+          for kernels in [kernels, kernels.withoutLookup] {
+            let context = KernelContext(kernels: kernels, pool: ThreadPool(threadCount: 1))
+            let actual = product(weights, values, tokens: 1, context)
+            #expect(firstDifference(expected, actual) == nil, "\(format), \(shape)")
+          }
+        }
       }
     }
   }

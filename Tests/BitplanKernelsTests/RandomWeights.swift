@@ -23,7 +23,8 @@ extension SeededGenerator {
       return .blockFloat(codes: codes, exponents: exponents)
     case .twoLevel:
       return .twoLevel(
-        codes: codes, scales: scales, levels: bytes(groups, below: 256).map(TwoLevelCode.init))
+        codes: codes, scales: scales,
+        levels: bytes(groups, below: 256).map(TwoLevelCode.init(byte:)))
     case .binary:
       return .binary(codes: codes, scales: scales, offsets: halves(groups, upTo: 0.01))
     case .affine, .symmetric, .nonlinear, .perRow, .float16:
@@ -132,7 +133,7 @@ extension QuantizedWeights {
         ]
         + [1, 16].map { bit in
           .twoLevel(
-            codes: codes, scales: scales, levels: flipped(bytes, bit).map(TwoLevelCode.init))
+            codes: codes, scales: scales, levels: flipped(bytes, bit).map(TwoLevelCode.init(byte:)))
         }
     case .binary(let codes, let scales, let offsets):
       payloads = [

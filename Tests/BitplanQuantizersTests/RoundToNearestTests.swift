@@ -63,7 +63,7 @@ struct RoundToNearestTests {
     #expect(codes.allSatisfy { Int($0) < 1 << format.bitWidth })
     #expect(zeros.allSatisfy { Int($0) < 1 << format.bitWidth })
     #expect(codes.max()! > 0)
-    #expect(quantized.dequantized().allSatisfy(\.isFinite))
+    #expect(quantized.dequantized().allSatisfy { $0.isFinite })
   }
 
   @Test(

@@ -181,7 +181,20 @@ typedef struct {
   void (*quantize_tokens)(
       const float *x, int64_t stride, int64_t input_features, const bp_activations *out,
       int64_t block_begin, int64_t block_end);
+
+  /// Binary coding by lookup tables, for one token; NULL where `multiply` is what there is.
+  /// `scratch` has `BP_LOOKUP_BYTES` for every input feature, padding included. To be used only
+  /// where `bp_lookup_supported` says so.
+  void (*multiply_lookup)(
+      const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+      int64_t tile_end, void *scratch);
 } bp_kernels;
+
+/// Bytes of lookup tables for one input feature.
+#define BP_LOOKUP_BYTES 8
+
+/// Whether this CPU can run the `multiply_lookup` of the kernels that it supports.
+int bp_lookup_supported(void);
 
 // What callers call: the kernels of `kernels`, or the scalar ones for a family or a kind of
 // activations that `kernels` lacks. The scalar kernels take activations in any order.
