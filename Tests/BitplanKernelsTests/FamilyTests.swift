@@ -71,7 +71,8 @@ struct FamilyTests {
           for bit in 0..<3 {
             let place: Int = bit * 256 + k / 32 * 64 + 4 * row + k % 4
             let stored: Int = Int(bytes[place]) >> (k % 32 / 4) & 1
-            let expected: Int = (row + k) % 8 >> bit & 1
+            let code: Int = (row + k) % 8
+            let expected: Int = (code >> bit) & 1
             #expect(stored == expected)
           }
         }
