@@ -26,7 +26,8 @@ def main(paths):
                 continue
             c = r["conditions"]
             key = (c["shape"], c["format"])
-            table.setdefault(key, {})[(c["instructionSet"], c["tokens"])] = r["reference"]
+            # The first of two is what the kernels choose by themselves.
+            table.setdefault(key, {}).setdefault((c["instructionSet"], c["tokens"]), r["reference"])
         for (shape, name), cells in table.items():
             one = cells[("avx512vnni", "1")]
             eight = cells[("avx512vnni", "8")]

@@ -19,8 +19,9 @@ final class WeightArena {
     bytes.withUnsafeMutableBytes { buffer in
       var generator = SeededGenerator(state: 1)
       for offset in stride(from: 0, through: buffer.count - 8, by: 8) {
-        // Every 16 bits are a binary16 between 2⁻⁷ and 2⁻⁶: a sane scale wherever one is read.
-        let patterns = (generator.next() & 0x03FF_03FF_03FF_03FF) | 0x2000_2000_2000_2000
+        // Every 16 bits are a binary16 between 2⁻⁷ and 2⁻⁶, a sane scale wherever one is read, and
+        // every byte an exponent far from subnormal numbers.
+        let patterns = (generator.next() & 0x03FF_03FF_03FF_03FF) | 0x2040_2040_2040_2040
         buffer.storeBytes(of: patterns, toByteOffset: offset, as: UInt64.self)
       }
     }

@@ -41,7 +41,8 @@ public final class Activations {
   /// The values that kernels actually multiply by when quantized at `groupSize`: dequantized
   /// `[tokenCount, inputFeatures]`.
   ///
-  /// Group size 1 stands for `f16` weights, which are multiplied by the values themselves.
+  /// `groupSize` is a format's `activationGroupSize`: 1 stands for `f16` weights, which are
+  /// multiplied by the values themselves, `WeightFormat.wholeToken` for one scale a token.
   public func dequantized(groupSize: Int, _ context: KernelContext) -> FloatMatrix {
     let result = FloatMatrix(rows: tokenCount, columns: values.columns)
     let (tokens, columns) = (tokenCount, values.columns)
@@ -58,13 +59,16 @@ public final class Activations {
     result.withUnsafeMutableBufferPointer { target in
       form.withActivations { form in
         let (block, depth) = (Int(form.block), Int(form.depth))
-        let (groups, padded) = (Int(form.groups), Int(form.groups) * groupSize)
+        let (groups, packedSize) = (Int(form.groups), Int(form.group_size))
+        let padded = groups * packedSize
         for token in 0..<tokens {
           for k in 0..<columns {
             let code =
               ((token / block) * (padded / depth) + k / depth) * block * depth
               + (token % block) * depth + k % depth
-            let scale = (token / block * groups + k / groupSize) * block + token % block
+            let scale =
+              form.per_token != 0
+              ? token : (token / block * groups + k / packedSize) * block + token % block
             target[token * columns + k] = Float(form.codes[code]) * form.scales[scale]
           }
         }
@@ -75,7 +79,8 @@ public final class Activations {
 
   /// The 8-bit form at `groupSize`, in the order that the context's kernels want.
   internal func quantized(groupSize: Int, _ context: KernelContext) -> QuantizedActivations {
-    let order = context.kernels.table.activation_order(Int64(tokenCount), Int32(groupSize))
+    let packedSize = QuantizedActivations.packedGroupSize(groupSize)
+    let order = context.kernels.table.activation_order(Int64(tokenCount), Int32(packedSize))
     let form: QuantizedActivations
     if let existing = forms[groupSize] {
       form = existing
@@ -103,11 +108,14 @@ public final class Activations {
   }
 }
 
-/// Activations as signed bytes with a scale for every token and group.
+/// Activations as signed bytes with a scale for every token and group, or for every token.
 ///
 /// `@unchecked Sendable`: written by `quantize`, whose threads fill disjoint blocks of tokens and
 /// meet before it returns; only read after that.
 internal final class QuantizedActivations: @unchecked Sendable {
+  /// Whether every token has one scale.
+  let isPerToken: Bool
+  /// Input features that are packed, and summed, together.
   let groupSize: Int
   let inputFeatures: Int
   private(set) var order = bp_activation_order(block: 0, depth: 0)
@@ -120,9 +128,15 @@ internal final class QuantizedActivations: @unchecked Sendable {
   private let placement: MemoryPlacement
 
   init(groupSize: Int, inputFeatures: Int, placement: MemoryPlacement) {
-    self.groupSize = groupSize
+    isPerToken = groupSize == WeightFormat.wholeToken
+    self.groupSize = Self.packedGroupSize(groupSize)
     self.inputFeatures = inputFeatures
     self.placement = placement
+  }
+
+  /// Where a token has one scale, codes are packed in groups of 128, as the weights are.
+  static func packedGroupSize(_ groupSize: Int) -> Int {
+    groupSize == WeightFormat.wholeToken ? 128 : groupSize
   }
 
   private var groups: Int { (inputFeatures + groupSize - 1) / groupSize }
@@ -153,9 +167,10 @@ internal final class QuantizedActivations: @unchecked Sendable {
     let quantizeBlocks: @Sendable (Int, Int) -> Void = { [self] begin, end in
       values.withUnsafeBufferPointer { values in
         withActivations { form in
-          var form = form
-          kernels.table.quantize(
-            values.baseAddress, Int64(inputFeatures), Int64(inputFeatures), &form, Int64(begin),
+          var (form, table) = (form, kernels.table)
+          bp_quantize(
+            &table, values.baseAddress, Int64(inputFeatures), Int64(inputFeatures), &form,
+            Int64(begin),
             Int64(end))
         }
       }
@@ -181,7 +196,7 @@ internal final class QuantizedActivations: @unchecked Sendable {
               scales: scales.baseAddress?.assumingMemoryBound(to: Float.self),
               negated_sums: sums.baseAddress?.assumingMemoryBound(to: Int32.self),
               tokens: Int64(tokens), groups: Int64(groups), group_size: Int32(groupSize),
-              block: order.block, depth: order.depth))
+              block: order.block, depth: order.depth, per_token: isPerToken ? 1 : 0))
         }
       }
     }

@@ -22,9 +22,9 @@ public final class KernelContext: Sendable {
   /// `y = W · x` for every token: writes the first `x.tokenCount` rows of `y`
   /// `[capacity, outputFeatures]`.
   ///
-  /// For integer formats `x` is quantized to 8 bits per token and group (see
-  /// ``Activations/dequantized(groupSize:_:)``); sums are exact inside a group and rounded once per
-  /// group, in order, by a fused multiply-add. The result does not depend on the instruction set,
+  /// Unless the weights are `f16`, `x` is quantized to 8 bits per token and group, or per token
+  /// (see ``Activations/dequantized(groupSize:_:)``); sums are exact inside a group and rounded
+  /// once per group, in order, by a fused multiply-add. The result does not depend on the instruction set,
   /// the batch or the number of threads.
   ///
   /// Shapes must agree, as ``validate(_:_:into:)`` says.
@@ -39,11 +39,11 @@ public final class KernelContext: Sendable {
     var forms: [Int: QuantizedActivations] = [:]
     var scratchBytes = 0
     for segment in weights.segments where segment.matrix.format.coding != .float16 {
-      let size = segment.matrix.format.groupSize
+      let size = segment.matrix.format.activationGroupSize
       if forms[size] == nil { forms[size] = x.quantized(groupSize: size, self) }
       let needed = segment.matrix.withMatrix { matrix in
-        var matrix = matrix
-        return table.scratch_bytes(&matrix, Int64(x.tokenCount))
+        var (matrix, table) = (matrix, table)
+        return bp_scratch_bytes(&table, &matrix, Int64(x.tokenCount))
       }
       scratchBytes = max(scratchBytes, needed)
     }

@@ -11,17 +11,42 @@ public struct KernelSet: Sendable {
   /// Identifies the kernels' arithmetic, layout and speed; part of every profile's key.
   ///
   /// To be increased by one whenever a kernel, the packed layout or the thread pool changes.
-  public static let build = "3"
+  public static let build = "5"
 
-  /// The C library's table; it lives as long as the process.
-  internal var table: bp_kernels { pointer.pointee }
-  private nonisolated(unsafe) let pointer: UnsafePointer<bp_kernels>
+  /// A copy of the C library's table, which holds nothing but constants.
+  internal nonisolated(unsafe) let table: bp_kernels
 
   /// Selects the kernels of `instructionSet`, or returns `nil` if this machine cannot run them.
   public init?(_ instructionSet: InstructionSet) {
     guard let pointer = bp_kernels_for(instructionSet.identifier) else { return nil }
+    var table = pointer.pointee
+    if bp_lookup_supported() == 0 { table.multiply_lookup = nil }
+    self.init(instructionSet, table: table)
+  }
+
+  private init(_ instructionSet: InstructionSet, table: bp_kernels) {
     self.instructionSet = instructionSet
-    self.pointer = pointer
+    self.table = table
+  }
+
+  /// The same set as if it had kernels for affine and symmetric formats only, as a new instruction
+  /// set has at first: the scalar ones stand in for the others.
+  package var integerFormatsOnly: KernelSet {
+    var table = table
+    table.families = 0
+    table.quantize_tokens = nil
+    table.multiply_lookup = nil
+    return KernelSet(instructionSet, table: table)
+  }
+
+  /// Whether one token is multiplied by binary-coded weights through lookup tables.
+  public var hasLookup: Bool { table.multiply_lookup != nil }
+
+  /// The same set without ``hasLookup``: masked planes do the work, with the same result.
+  public var withoutLookup: KernelSet {
+    var table = table
+    table.multiply_lookup = nil
+    return KernelSet(instructionSet, table: table)
   }
 
   /// The kernels of ``InstructionSet/best``.

@@ -54,7 +54,11 @@ internal struct Multiplication: @unchecked Sendable {
   private func cost(_ segment: PackedOperator.Segment) -> Int {
     let layout = segment.matrix.layout
     if tokens <= 8 { return layout.codeBytesPerGroup * layout.groupCount }
-    return layout.format.coding == .float16 ? 4 : 1
+    switch layout.format.coding {
+    case .float16: return 4
+    case .binary: return layout.format.bitWidth
+    case .affine, .symmetric, .nonlinear, .blockFloat, .perRow, .twoLevel: return 1
+    }
   }
 
   /// Multiplies some tiles of a segment by share `share` of the tokens.
@@ -66,7 +70,7 @@ internal struct Multiplication: @unchecked Sendable {
       var output = output
       let (first, last) = (Int64(tiles.lowerBound), Int64(tiles.upperBound))
       let shape = segment.matrix.shape
-      guard let form = forms[segment.matrix.format.groupSize] else {
+      guard let form = forms[segment.matrix.format.activationGroupSize] else {
         values.withUnsafeBufferPointer { values in
           segment.matrix.withFloat16 { weights in
             table.multiply_float16(
@@ -81,9 +85,9 @@ internal struct Multiplication: @unchecked Sendable {
       segment.matrix.withMatrix { matrix in
         form.withActivations { activations in
           scratch.withUnsafeMutableBytes { scratch in
-            var (matrix, activations) = (matrix, activations)
-            table.multiply(
-              &matrix, &activations, &output, first, last, Int64(blocks * share / shares),
+            var (table, matrix, activations) = (table, matrix, activations)
+            bp_multiply(
+              &table, &matrix, &activations, &output, first, last, Int64(blocks * share / shares),
               Int64(blocks * (share + 1) / shares), scratch.baseAddress)
           }
         }

@@ -17,7 +17,8 @@ public struct PackedMatrix: Sendable {
   ///
   /// Any content is safe to multiply by: codes, scales and zero points index nothing.
   ///
-  /// - Throws: ``KernelError/shapeMismatch(_:)`` if the count is not `layout.storedBytes`.
+  /// - Throws: ``KernelError/shapeMismatch(_:)`` if the count is not `layout.storedBytes`;
+  ///   ``KernelError/unsupported(_:)`` if the format's sums have no room for so many input features.
   public init(_ layout: PackedLayout, bytes: ByteSlice) throws(KernelError) {
     guard bytes.count == layout.storedBytes else {
       throw .shapeMismatch(
@@ -25,38 +26,26 @@ public struct PackedMatrix: Sendable {
           + "but there are \(bytes.count). The file is damaged or was packed by another version: "
           + "pack the model again.")
     }
+    let most = layout.format.maximumInputFeatures
+    guard layout.shape.inputFeatures <= most else {
+      throw .unsupported(
+        "\(layout.format) has room for \(most) input features, the weights have "
+          + "\(layout.shape.inputFeatures): choose a format with groups, such as int4_g128.")
+    }
     self.layout = layout
     self.bytes = bytes
   }
 
-  /// Packs codes.
+  /// Packs codes of at most the format's `maximumInputFeatures`.
   public init(packing weights: QuantizedWeights) {
     let layout = PackedLayout(weights.format, weights.shape)
+    precondition(
+      weights.shape.inputFeatures <= weights.format.maximumInputFeatures,
+      "\(weights.format) has no room for \(weights.shape.inputFeatures) input features")
     let storage = AlignedBytes(count: layout.storedBytes)
-    let (rows, columns) = (Int64(weights.shape.outputFeatures), Int64(weights.shape.inputFeatures))
     storage.withUnsafeMutableBytes { target in
       guard let base = target.baseAddress else { return }
-      switch weights.payload {
-      case .float16(let values):
-        bp_pack_float16(values, rows, columns, base.assumingMemoryBound(to: UInt16.self))
-      case .integer(let codes, let scales, let zeroPoints):
-        let (bits, groups) = (Int32(layout.format.bitWidth), Int64(layout.groupCount))
-        let mask = UInt8(truncatingIfNeeded: (1 << layout.format.bitWidth) - 1)
-        precondition(
-          codes.allSatisfy { $0 & ~mask == 0 } && zeroPoints.allSatisfy { $0 & ~mask == 0 },
-          "codes and zero points are below 2^bitWidth")
-        bp_pack_codes(
-          codes, rows, columns, bits, Int32(layout.format.groupSize),
-          base.assumingMemoryBound(to: UInt8.self))
-        bp_pack_scales(
-          scales, rows, groups,
-          (base + layout.scalesOffset).assumingMemoryBound(to: UInt16.self))
-        if !zeroPoints.isEmpty {
-          bp_pack_zero_points(
-            zeroPoints, rows, groups, bits,
-            (base + layout.zeroPointsOffset).assumingMemoryBound(to: UInt8.self))
-        }
-      }
+      Packing(layout: layout, base: base).write(weights.payload)
     }
     self.layout = layout
     self.bytes = ByteSlice(region: storage, range: 0..<layout.storedBytes)
@@ -76,9 +65,7 @@ public struct PackedMatrix: Sendable {
       return QuantizedWeights(format: format, shape: shape, payload: .float16(values))
     }
     var codes = [UInt8](repeating: 0, count: shape.weightCount)
-    var scales: [UInt16] = []
-    var zeroPoints: [UInt8] = []
-    withMatrix { matrix in
+    let payload = withMatrix { matrix -> QuantizedWeights.Payload in
       var matrix = matrix
       codes.withUnsafeMutableBufferPointer { codes in
         for row in 0..<rows {
@@ -86,19 +73,40 @@ public struct PackedMatrix: Sendable {
             &matrix, Int64(row), Int64(columns), codes.baseAddress.map { $0 + row * columns })
         }
       }
-      for row in 0..<rows {
-        for group in 0..<layout.groupCount {
-          scales.append(bp_scale(&matrix, Int64(row), Int64(group)))
-          if format.coding == .affine {
-            zeroPoints.append(
-              UInt8(truncatingIfNeeded: bp_zero_point(&matrix, Int64(row), Int64(group))))
-          }
-        }
+      return unpackedPayload(codes, matrix)
+    }
+    return QuantizedWeights(format: format, shape: shape, payload: payload)
+  }
+
+  /// Scales, zero points and what else a family has, to the codes.
+  private func unpackedPayload(
+    _ codes: [UInt8], _ matrix: bp_matrix
+  ) -> QuantizedWeights.Payload {
+    var matrix = matrix
+    func each<Value>(
+      _ count: Int, _ value: (UnsafePointer<bp_matrix>, Int64, Int64) -> Value
+    ) -> [Value] {
+      (0..<shape.outputFeatures).flatMap { row in
+        (0..<count).map { value(&matrix, Int64(row), Int64($0)) }
       }
     }
-    return QuantizedWeights(
-      format: format, shape: shape,
-      payload: .integer(codes: codes, scales: scales, zeroPoints: zeroPoints))
+    let groups = layout.groupCount
+    switch format.coding {
+    case .blockFloat: return .blockFloat(codes: codes, exponents: each(groups, bp_exponent))
+    case .twoLevel:
+      return .twoLevel(
+        codes: codes, scales: each(1, bp_scale),
+        levels: each(groups, bp_two_level_code).map(TwoLevelCode.init(byte:)))
+    case .binary:
+      return .binary(
+        codes: codes, scales: each(layout.scalesPerRow, bp_scale),
+        offsets: each(groups, bp_offset))
+    case .affine, .symmetric, .nonlinear, .perRow, .float16:
+      return .integer(
+        codes: codes, scales: each(layout.scalesPerRow, bp_scale),
+        zeroPoints: format.coding == .affine
+          ? each(groups, bp_zero_point).map { UInt8(truncatingIfNeeded: $0) } : [])
+    }
   }
 
   /// Writes row `row`, dequantized, to `output` (`inputFeatures` values).
@@ -119,14 +127,20 @@ public struct PackedMatrix: Sendable {
   internal func withMatrix<Result>(_ body: (bp_matrix) -> Result) -> Result {
     bytes.withUnsafeBytes { bytes in
       guard let base = bytes.baseAddress else { preconditionFailure("a segment is never empty") }
+      let scales = base + layout.scalesOffset
+      let third = base + layout.zeroPointsOffset
+      let coding = format.coding
       return body(
         bp_matrix(
           codes: base.assumingMemoryBound(to: UInt8.self),
-          scales: (base + layout.scalesOffset).assumingMemoryBound(to: UInt16.self),
-          zero_points: format.coding == .affine
-            ? (base + layout.zeroPointsOffset).assumingMemoryBound(to: UInt8.self) : nil,
+          scales: coding == .blockFloat ? nil : scales.assumingMemoryBound(to: UInt16.self),
+          zero_points: coding == .affine || coding == .twoLevel
+            ? third.assumingMemoryBound(to: UInt8.self) : nil,
           rows: Int64(shape.outputFeatures), groups: Int64(layout.groupCount),
-          group_size: Int32(format.groupSize), bit_width: Int32(format.bitWidth)))
+          group_size: Int32(format.groupSize), bit_width: Int32(format.bitWidth),
+          family: coding.family,
+          exponents: coding == .blockFloat ? scales.assumingMemoryBound(to: UInt8.self) : nil,
+          offsets: coding == .binary ? third.assumingMemoryBound(to: UInt16.self) : nil))
     }
   }
 
@@ -135,6 +149,20 @@ public struct PackedMatrix: Sendable {
     bytes.withUnsafeBytes { bytes in
       guard let base = bytes.baseAddress else { preconditionFailure("a segment is never empty") }
       return body(base.assumingMemoryBound(to: UInt16.self))
+    }
+  }
+}
+
+extension WeightFormat.Coding {
+  /// The C library's name for it; `f16` is multiplied by a kernel of its own.
+  fileprivate var family: bp_family {
+    switch self {
+    case .affine, .symmetric, .float16: BP_FAMILY_INTEGER
+    case .nonlinear: BP_FAMILY_NONLINEAR
+    case .blockFloat: BP_FAMILY_BLOCK_FLOAT
+    case .perRow: BP_FAMILY_PER_ROW
+    case .twoLevel: BP_FAMILY_TWO_LEVEL
+    case .binary: BP_FAMILY_BINARY
     }
   }
 }

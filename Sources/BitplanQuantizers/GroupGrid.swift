@@ -27,7 +27,8 @@ public struct GroupGrid: Sendable {
   /// The grid with the least weighted squared error over `RoundToNearest.ratios`, then refitted.
   ///
   /// - Parameters:
-  ///   - weights: the group's weights, at most the format's group size.
+  ///   - weights: the group's weights, at most the format's group size; a row's for formats with
+  ///     one scale a row.
   ///   - importance: one non-negative factor for every weight.
   public static func best(
     _ weights: UnsafeBufferPointer<Float>, importance: UnsafeBufferPointer<Float>,
@@ -66,11 +67,11 @@ public struct GroupGrid: Sendable {
   private static func minMax(low: Float, high: Float, format: WeightFormat) -> GroupGrid {
     let maximumCode = Float((1 << format.bitWidth) - 1)
     switch format.coding {
-    case .symmetric:
+    case .symmetric, .perRow:
       let middle = middle(format)
       let scale = max(-low / middle, high / (maximumCode - middle))
       return GroupGrid(scale: scale, zeroPoint: middle, format: format)
-    case .affine, .float16:
+    case .affine, .nonlinear, .blockFloat, .twoLevel, .binary, .float16:
       let trial = GroupGrid(scale: (high - low) / maximumCode, zeroPoint: 0, format: format)
       let zero = min(max((-low / trial.scale).rounded(), 0), maximumCode)
       return GroupGrid(scale: trial.scale, zeroPoint: zero, format: format)

@@ -3,11 +3,13 @@ public import BitplanKernels
 
 /// Round-to-nearest codes with a clip search.
 ///
-/// Every (row, group) gets the scale and zero point that minimise `Σ_k h_k (w_k − ŵ_k)²`, where `h`
+/// Every (row, group) of an affine or symmetric format gets the scale and zero point that minimise `Σ_k h_k (w_k − ŵ_k)²`, where `h`
 /// is the mean squared activation of input feature `k`, or 1 without calibration. The search tries
 /// a grid of clip ratios on the group's range (OmniQuant's closed-grid stand-in, AWQ's clip) and
-/// then refits the scale to the winning codes by least squares, twice. Rows are independent, so
-/// any thread count and any split of the rows gives the same codes.
+/// then refits the scale to the winning codes by least squares, twice. Non-linear formats search
+/// scales of either sign, block floating point exponents, two-level formats in DGQ's two phases;
+/// binary coding alternates between codes and scales. Rows are independent, so any thread count and
+/// any split of the rows gives the same codes.
 public struct RoundToNearest: Sendable {
   /// Part of the sensitivity's provenance: other codes need another table.
   public static let name = "round-to-nearest+clip"
@@ -47,6 +49,10 @@ public struct RoundToNearest: Sendable {
     }
     let groups = PackedLayout(format, shape).groupCount
     let importance = Self.importance(meanSquaredInput, count: weights.columns)
+    if format.coding != .affine && format.coding != .symmetric {
+      let rows = fitted(weights, rowIndices, format, importance)
+      return QuantizedWeights(format: format, shape: shape, payload: format.payload(rows))
+    }
     var codes = [UInt8](repeating: 0, count: shape.weightCount)
     var scales = [UInt16](repeating: 0, count: shape.outputFeatures * groups)
     var zeros = [UInt8](
@@ -85,6 +91,32 @@ public struct RoundToNearest: Sendable {
     return meanSquaredInput.map { max($0 / mean, 1e-3) }
   }
 
+  /// Every row fitted as `format` says.
+  private func fitted(
+    _ weights: FloatMatrix, _ rowIndices: [Int], _ format: WeightFormat, _ importance: [Float]
+  ) -> [FittedRow] {
+    let (columns, threads) = (weights.columns, pool.threadCount)
+    var rows = [FittedRow](repeating: FittedRow(), count: rowIndices.count)
+    rows.withUnsafeMutableBufferPointer { rows in
+      let output = Rows(rows: rows)
+      weights.withUnsafeBufferPointer { source in
+        let input = Input(weights: source, importance: importance)
+        pool.run { thread in
+          let begin = rowIndices.count * thread / threads
+          let end = rowIndices.count * (thread + 1) / threads
+          input.importance.withUnsafeBufferPointer { importance in
+            for row in begin..<end {
+              let start = rowIndices[row] * columns
+              let weights = UnsafeBufferPointer(rebasing: input.weights[start..<start + columns])
+              output.rows[row] = format.fit(RowInput(weights: weights, importance: importance))
+            }
+          }
+        }
+      }
+    }
+    return rows
+  }
+
   private func binary16(_ weights: FloatMatrix, _ rows: [Int]) -> [UInt16] {
     let columns = weights.columns
     var values = [UInt16](repeating: 0, count: rows.count * columns)
@@ -107,6 +139,11 @@ public struct RoundToNearest: Sendable {
   struct Input: @unchecked Sendable {
     let weights: UnsafeBufferPointer<Float>
     let importance: [Float]
+  }
+
+  /// Destinations of whole rows; every thread writes its own.
+  private struct Rows: @unchecked Sendable {
+    let rows: UnsafeMutableBufferPointer<FittedRow>
   }
 
   /// Destinations; every thread writes its own rows.

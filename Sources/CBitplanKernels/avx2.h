@@ -32,6 +32,12 @@ BP_INLINE __m256i bp256_unpack(
   return codes;
 }
 
+/// The codes of a non-linear format replaced by their levels plus 128.
+BP_INLINE __m256i bp256_look_up(__m256i codes) {
+  return _mm256_shuffle_epi8(
+      _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)bp_nonlinear_bytes)), codes);
+}
+
 /// One plane of 16 zero points as bytes.
 BP_INLINE __m128i bp256_zero_plane(const int32_t bits, const uint8_t *p) {
   if (bits == 8) return _mm_loadu_si128((const __m128i *)p);
@@ -70,6 +76,12 @@ BP_INLINE __m256 bp256_scales(const uint16_t *p) {
   return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
 
+/// The scales of 8 exponents of block floating point: floats with that exponent field.
+BP_INLINE __m256 bp256_exponents(const uint8_t *p) {
+  const __m256i exponents = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(exponents, 23));
+}
+
 /// y + d · (s·t), where d is `sum` without its zero points' part. The multiply-add of 16-bit pairs
 /// is exact: zero ≤ 255 and |negated sum| ≤ 16,256 both fit in 16 bits, the upper halves of zero
 /// are 0.
@@ -100,7 +112,8 @@ BP_INLINE void bp256_store(
 }
 
 /// Codes of one tile, one byte each, to `out` at a multiple of 32.
-BP_INLINE void bp256_expand_tile(const int32_t bits, const bp_matrix *w, int64_t tile, uint8_t *out) {
+BP_INLINE void bp256_expand_tile(
+    const int32_t bits, const int nonlinear, const bp_matrix *w, int64_t tile, uint8_t *out) {
   const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
   for (int64_t group = 0; group < w->groups; group++) {
     const uint8_t *low = bp_codes_at(w, tile, group);
@@ -108,8 +121,9 @@ BP_INLINE void bp256_expand_tile(const int32_t bits, const bp_matrix *w, int64_t
     for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
       BP_UNROLL for (int u = 0; u < 8; u++) {
         BP_UNROLL for (int half = 0; half < 2; half++) {
+          const __m256i unit = bp256_unpack(bits, low, high, u, half);
           _mm256_store_si256(
-              (__m256i *)(out + 64 * u + 32 * half), bp256_unpack(bits, low, high, u, half));
+              (__m256i *)(out + 64 * u + 32 * half), nonlinear ? bp256_look_up(unit) : unit);
         }
       }
       low += 64 * low_bits;

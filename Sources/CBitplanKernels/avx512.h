@@ -76,6 +76,44 @@ BP_INLINE void bp512_unpack(
   }
 }
 
+/// Replaces the codes of the non-linear formats by their levels plus 128.
+BP_INLINE void bp512_look_up(__m512i unit[8]) {
+  const __m512i levels =
+      _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)bp_nonlinear_bytes));
+  BP_UNROLL for (int u = 0; u < 8; u++) unit[u] = _mm512_shuffle_epi8(levels, unit[u]);
+}
+
+/// What turns the codes of one group of one tile of a two-level format into bytes.
+typedef struct {
+  /// The group scale of a row in both 16-bit halves of its lane.
+  __m512i scale;
+  /// A constant minus group scale · zero point, in all bytes of the row's lane.
+  __m512i offset;
+} bp512_two_level;
+
+/// Reads 16 two-level codes; `constant` is added to every byte.
+BP_INLINE bp512_two_level bp512_read_two_level(const uint8_t *p, const int constant) {
+  const __m512i codes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+  const __m512i scale =
+      _mm512_add_epi32(_mm512_srli_epi32(codes, 4), _mm512_set1_epi32(1));
+  const __m512i zero = _mm512_and_si512(codes, _mm512_set1_epi32(15));
+  // Both are at most 16 · 15, so the 16-bit product is exact; the byte wraps as the format says.
+  const __m512i offset =
+      _mm512_sub_epi8(_mm512_set1_epi32(constant & 255), _mm512_mullo_epi16(scale, zero));
+  return (bp512_two_level){
+      _mm512_or_si512(scale, _mm512_slli_epi32(scale, 16)),
+      _mm512_shuffle_epi8(
+          offset, _mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0x00000000))};
+}
+
+/// Codes of a two-level format as bytes: code · scale ≤ 15 · 16 = 240, so nothing is carried from
+/// one byte of a 16-bit half to the other.
+BP_INLINE void bp512_apply_two_level(const bp512_two_level *level, __m512i unit[8]) {
+  BP_UNROLL for (int u = 0; u < 8; u++) {
+    unit[u] = _mm512_add_epi8(_mm512_mullo_epi16(unit[u], level->scale), level->offset);
+  }
+}
+
 /// One plane of 16 zero points as bytes.
 BP_INLINE __m128i bp512_zero_plane(const int32_t bits, const uint8_t *p) {
   if (bits == 8) return _mm_loadu_si128((const __m128i *)p);
@@ -111,6 +149,18 @@ BP_INLINE __m512i bp512_zero_points(const int32_t bits, const uint8_t *p) {
 /// 16 binary16 scales as floats.
 BP_INLINE __m512 bp512_scales(const uint16_t *p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+/// The scales of 16 exponents of block floating point: floats with that exponent field.
+BP_INLINE __m512 bp512_exponents(const uint8_t *p) {
+  const __m512i exponents = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(exponents, 23));
+}
+
+/// The scales of one group of one tile of any family that has group scales.
+BP_INLINE __m512 bp512_group_scales(const bp_matrix *w, int64_t tile, int64_t group) {
+  return w->family == BP_FAMILY_BLOCK_FLOAT ? bp512_exponents(bp_exponents_at(w, tile, group))
+                                            : bp512_scales(bp_scales_at(w, tile, group));
 }
 
 /// y + d · (s·t), where d is `sum` without its zero points' part. The multiply-add of 16-bit pairs

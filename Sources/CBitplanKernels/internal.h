@@ -35,6 +35,40 @@ BP_INLINE const uint8_t *bp_zero_points_at(const bp_matrix *w, int64_t tile, int
   return w->zero_points + (tile * w->groups + group) * 2 * w->bit_width;
 }
 
+/// Scales of one tile whose rows have one each.
+BP_INLINE const uint16_t *bp_row_scales_at(const bp_matrix *w, int64_t tile) {
+  return w->scales + tile * BP_TILE_HEIGHT;
+}
+
+/// Exponents of one group of one tile of block floating point.
+BP_INLINE const uint8_t *bp_exponents_at(const bp_matrix *w, int64_t tile, int64_t group) {
+  return w->exponents + (tile * w->groups + group) * BP_TILE_HEIGHT;
+}
+
+/// Two-level codes of one group of one tile.
+BP_INLINE const uint8_t *bp_two_level_at(const bp_matrix *w, int64_t tile, int64_t group) {
+  return w->zero_points + (tile * w->groups + group) * BP_TILE_HEIGHT;
+}
+
+/// Scales of all bits of one group of one tile of binary coding.
+BP_INLINE const uint16_t *bp_binary_scales_at(const bp_matrix *w, int64_t tile, int64_t group) {
+  return w->scales + (tile * w->groups + group) * w->bit_width * BP_TILE_HEIGHT;
+}
+
+/// Offsets of one group of one tile of binary coding.
+BP_INLINE const uint16_t *bp_offsets_at(const bp_matrix *w, int64_t tile, int64_t group) {
+  return w->offsets + (tile * w->groups + group) * BP_TILE_HEIGHT;
+}
+
+/// The levels of the non-linear formats plus 128 (`NonlinearLevels` in BitplanCore).
+static const uint8_t bp_nonlinear_bytes[16] __attribute__((aligned(16), unused)) = {
+    1, 36, 57, 74, 88, 100, 111, 121, 131, 141, 153, 165, 179, 196, 215, 241};
+
+/// The zero point of every group where none are stored.
+BP_INLINE int32_t bp_middle(const bp_matrix *w) {
+  return w->family == BP_FAMILY_NONLINEAR ? 128 : 1 << (w->bit_width - 1);
+}
+
 /// Codes of one block of tokens.
 BP_INLINE const int8_t *bp_activation_block(const bp_activations *x, int64_t block) {
   return x->codes + block * x->block * x->groups * x->group_size;
@@ -57,6 +91,22 @@ BP_INLINE float bp_float_from_half(uint16_t half) {
   float value;
   memcpy(&value, &bits, 4);
   return value;
+}
+
+/// The scale of one group of one row as a float.
+BP_INLINE float bp_group_scale(const bp_matrix *w, int64_t row, int64_t group) {
+  if (w->family != BP_FAMILY_BLOCK_FLOAT) return bp_float_from_half(bp_scale(w, row, group));
+  // The byte is the exponent field of a float: 2^(exponent − 127), and 0 for exponent 0.
+  const uint32_t bits = (uint32_t)bp_exponent(w, row, group) << 23;
+  float value;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+/// The integer weight that a code of a two-level group stands for; quantizers keep the product
+/// within −127…127, other content wraps.
+BP_INLINE int8_t bp_two_level_byte(uint8_t two_level, uint8_t code) {
+  return (int8_t)(uint8_t)(((two_level >> 4) + 1) * (code - (two_level & 15)));
 }
 
 /// Smallest group maximum that is not treated as zero: below it 127 / maximum would overflow.
@@ -84,10 +134,11 @@ BP_INLINE void bp_place_padding(const bp_activations *out, int64_t block) {
   static const int8_t zeros[128] = {0};
   for (int64_t token = block * out->block; token < (block + 1) * out->block; token++) {
     if (token < out->tokens) continue;
+    if (out->per_token) out->scales[token] = 0;
     for (int64_t group = 0; group < out->groups; group++) {
       bp_place_group(zeros, out, token, group);
       int64_t index = (block * out->groups + group) * out->block + token % out->block;
-      out->scales[index] = 0;
+      if (!out->per_token) out->scales[index] = 0;
       out->negated_sums[index] = 0;
     }
   }
@@ -98,7 +149,28 @@ BP_INLINE void bp_place_padding(const bp_activations *out, int64_t block) {
 // Unrolls the loop that follows completely; its trip count is a constant after inlining.
 #define BP_UNROLL _Pragma("clang loop unroll(full)")
 
+/// All bits of `families`.
+#define BP_FAMILY_BIT(family) (1u << (family))
+#define BP_ALL_FAMILIES                                                                        \
+  (BP_FAMILY_BIT(BP_FAMILY_NONLINEAR) | BP_FAMILY_BIT(BP_FAMILY_BLOCK_FLOAT)                   \
+   | BP_FAMILY_BIT(BP_FAMILY_PER_ROW) | BP_FAMILY_BIT(BP_FAMILY_TWO_LEVEL)                     \
+   | BP_FAMILY_BIT(BP_FAMILY_BINARY))
+
 extern const bp_kernels bp_kernels_scalar;
+void bp_multiply_scalar(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
+/// Binary coding, in plain C.
+void bp_multiply_binary_scalar(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end);
+/// Per-row and two-level weights, in plain C.
+void bp_multiply_row_scalar(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end);
+void bp_quantize_tokens_scalar(
+    const float *x, int64_t stride, int64_t input_features, const bp_activations *out,
+    int64_t block_begin, int64_t block_end);
 extern const bp_vector_operations bp_vector_operations_scalar;
 void bp_quantize_scalar(
     const float *x, int64_t stride, int64_t input_features, const bp_activations *out,
@@ -114,7 +186,20 @@ void bp_multiply_float16_avx2(
     const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t token_begin,
     int64_t token_end);
 extern const bp_kernels bp_kernels_avxvnni;
+void bp_quantize_tokens_avx2(
+    const float *x, int64_t stride, int64_t input_features, const bp_activations *out,
+    int64_t block_begin, int64_t block_end);
+size_t bp_row_scratch_bytes_avx2(const bp_matrix *w, int64_t tokens);
+void bp_multiply_row_avx2(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
+void bp_multiply_binary_avx2(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end);
 extern const bp_kernels bp_kernels_avx512vnni;
+void bp_multiply_lookup_avx512vbmi(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, void *scratch);
 extern const bp_vector_operations bp_vector_operations_avx512vnni;
 void bp_multiply_avx512vnni(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
@@ -126,9 +211,27 @@ void bp_multiply_float16_avx512vnni(
     const uint16_t *w, int64_t rows, int64_t input_features, const float *x, int64_t x_stride,
     const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t token_begin,
     int64_t token_end);
+void bp_quantize_tokens_avx512vnni(
+    const float *x, int64_t stride, int64_t input_features, const bp_activations *out,
+    int64_t block_begin, int64_t block_end);
+size_t bp_row_scratch_bytes_avx512vnni(const bp_matrix *w, int64_t tokens);
+void bp_multiply_row_avx512vnni(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
+void bp_multiply_binary_avx512vnni(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end);
 #endif
 #if defined(__x86_64__) && defined(__linux__)
 extern const bp_kernels bp_kernels_avx512amx;
+size_t bp_row_scratch_bytes_avx512amx(const bp_matrix *w, int64_t tokens);
+void bp_multiply_row_avx512amx(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
+size_t bp_binary_scratch_bytes_avx512amx(const bp_matrix *w, int64_t tokens);
+void bp_multiply_binary_avx512amx(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
 #endif
 
 #if defined(__aarch64__)

@@ -13,7 +13,8 @@
 //   4 bits: 15 · 127 · 2 = 3,810;        8 pairs ≤ 30,480
 //   5 bits: 31 · 127 · 2 = 7,874;        4 pairs ≤ 31,496
 //   6 bits: 63 · 127 · 2 = 16,002;       2 pairs ≤ 32,004    (all ≤ 32,767)
-// 8-bit codes are split into even and odd bytes and multiplied as 16-bit numbers instead.
+// 8-bit codes, and the levels of non-linear ones, are split into even and odd bytes and multiplied
+// as 16-bit numbers instead.
 
 /// Tokens of a block: 4 tokens × 2 registers of sums leave room for weights.
 #define BLOCK_TOKENS 4
@@ -24,7 +25,10 @@ static bp_activation_order activation_order(int64_t tokens, int32_t group_size) 
 }
 
 static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
-  if (tokens <= BLOCK_TOKENS || w->bit_width == 8) return 0;
+  if (w->family == BP_FAMILY_PER_ROW || w->family == BP_FAMILY_TWO_LEVEL) {
+    return bp_row_scratch_bytes_avx2(w, tokens);
+  }
+  if (tokens <= BLOCK_TOKENS || w->bit_width == 8 || w->family == BP_FAMILY_BINARY) return 0;
   return (size_t)(w->groups * w->group_size) * BP_TILE_HEIGHT;
 }
 
@@ -38,9 +42,10 @@ BP_INLINE __m256i broadcast(const int8_t *a) {
 }
 
 /// One tile times `tokens` tokens that lie in blocks of `stride`. `bits` is the width of the codes;
-/// with `expanded`, they lie one a byte in `codes` whatever their width.
+/// with `expanded`, they lie one a byte in `codes` whatever their width. With `nonlinear`, codes
+/// that are not expanded are looked up, and multiplied like 8-bit ones.
 BP_INLINE void multiply_tile(
-    const int32_t bits, const int expanded, const int tokens, const int stride,
+    const int32_t bits, const int nonlinear, const int expanded, const int tokens, const int stride,
     const uint8_t *codes, const bp_matrix *w, const bp_activations *x, const bp_output *y,
     int64_t tile, int64_t block) {
   const int32_t stored_bits = expanded ? 8 : bits;
@@ -59,12 +64,13 @@ BP_INLINE void multiply_tile(
     }
     const uint8_t *low = codes, *high = codes + 2 * low_bits * group_size;
     for (int32_t chunk = 0; chunk < group_size; chunk += 32) {
-      if (bits == 8) {
+      if (bits == 8 || nonlinear) {
         const __m256i even_bytes = _mm256_set1_epi16(0x00FF);
         BP_UNROLL for (int u = 0; u < 8; u++) {
           __m256i even[2], odd[2];
           BP_UNROLL for (int half = 0; half < 2; half++) {
-            const __m256i unit = bp256_load(low + 64 * u + 32 * half);
+            __m256i unit = bp256_unpack(stored_bits, low, high, u, half);
+            if (nonlinear && !expanded) unit = bp256_look_up(unit);
             even[half] = _mm256_and_si256(unit, even_bytes);
             odd[half] = _mm256_srli_epi16(unit, 8);
           }
@@ -115,11 +121,12 @@ BP_INLINE void multiply_tile(
     if (w->zero_points) {
       bp256_zero_points(bits, bp_zero_points_at(w, tile, group), zero);
     } else {
-      zero[0] = zero[1] = _mm256_set1_epi32(1 << (bits - 1));
+      zero[0] = zero[1] = _mm256_set1_epi32(bp_middle(w));
     }
-    const uint16_t *scales = bp_scales_at(w, tile, group);
     BP_UNROLL for (int half = 0; half < 2; half++) {
-      const __m256 scale = bp256_scales(scales + 8 * half);
+      const __m256 scale = w->family == BP_FAMILY_BLOCK_FLOAT
+          ? bp256_exponents(bp_exponents_at(w, tile, group) + 8 * half)
+          : bp256_scales(bp_scales_at(w, tile, group) + 8 * half);
       BP_UNROLL for (int t = 0; t < tokens; t++) {
         sums[t][half] = bp256_accumulate(
             sums[t][half], products[t][half], zero[half], negated_sums[t], scale,
@@ -135,55 +142,69 @@ BP_INLINE void multiply_tile(
 }
 
 BP_INLINE void multiply_width(
-    const int32_t bits, const bp_matrix *w, const bp_activations *x, const bp_output *y,
-    int64_t tile_begin, int64_t tile_end, int64_t block_begin, int64_t block_end,
-    uint8_t *scratch) {
+    const int32_t bits, const int nonlinear, const bp_matrix *w, const bp_activations *x,
+    const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t block_begin,
+    int64_t block_end, uint8_t *scratch) {
   const int expanded = bits != 8;
   for (int64_t tile = tile_begin; tile < tile_end; tile++) {
     const uint8_t *codes = bp_codes_at(w, tile, 0);
     if (x->tokens <= BLOCK_TOKENS) {
       switch (x->block) {
-        case 1: multiply_tile(bits, 0, 1, 1, codes, w, x, y, tile, 0); break;
-        case 2: multiply_tile(bits, 0, 2, 2, codes, w, x, y, tile, 0); break;
-        case 3: multiply_tile(bits, 0, 3, 3, codes, w, x, y, tile, 0); break;
-        default: multiply_tile(bits, 0, 4, 4, codes, w, x, y, tile, 0); break;
+        case 1: multiply_tile(bits, nonlinear, 0, 1, 1, codes, w, x, y, tile, 0); break;
+        case 2: multiply_tile(bits, nonlinear, 0, 2, 2, codes, w, x, y, tile, 0); break;
+        case 3: multiply_tile(bits, nonlinear, 0, 3, 3, codes, w, x, y, tile, 0); break;
+        default: multiply_tile(bits, nonlinear, 0, 4, 4, codes, w, x, y, tile, 0); break;
       }
       continue;
     }
     if (expanded) {
-      bp256_expand_tile(bits, w, tile, scratch);
+      bp256_expand_tile(bits, nonlinear, w, tile, scratch);
       codes = scratch;
     }
     for (int64_t block = block_begin; block < block_end; block++) {
       switch (BP_MIN(BLOCK_TOKENS, x->tokens - block * BLOCK_TOKENS)) {
-        case 1: multiply_tile(bits, expanded, 1, 4, codes, w, x, y, tile, block); break;
-        case 2: multiply_tile(bits, expanded, 2, 4, codes, w, x, y, tile, block); break;
-        case 3: multiply_tile(bits, expanded, 3, 4, codes, w, x, y, tile, block); break;
-        default: multiply_tile(bits, expanded, 4, 4, codes, w, x, y, tile, block); break;
+        case 1: multiply_tile(bits, nonlinear, expanded, 1, 4, codes, w, x, y, tile, block); break;
+        case 2: multiply_tile(bits, nonlinear, expanded, 2, 4, codes, w, x, y, tile, block); break;
+        case 3: multiply_tile(bits, nonlinear, expanded, 3, 4, codes, w, x, y, tile, block); break;
+        default: multiply_tile(bits, nonlinear, expanded, 4, 4, codes, w, x, y, tile, block); break;
       }
     }
   }
 }
 
-#define MULTIPLY_WIDTH(bits)                                                                   \
-  static void multiply_##bits(                                                                 \
+#define MULTIPLY_WIDTH(name, bits, nonlinear)                                                  \
+  static void name(                                                                            \
       const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,     \
       int64_t tile_end, int64_t block_begin, int64_t block_end, uint8_t *scratch) {            \
     multiply_width(                                                                            \
-        bits, w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);                 \
+        bits, nonlinear, w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);      \
   }
 
-MULTIPLY_WIDTH(2)
-MULTIPLY_WIDTH(3)
-MULTIPLY_WIDTH(4)
-MULTIPLY_WIDTH(5)
-MULTIPLY_WIDTH(6)
-MULTIPLY_WIDTH(8)
+MULTIPLY_WIDTH(multiply_2, 2, 0)
+MULTIPLY_WIDTH(multiply_3, 3, 0)
+MULTIPLY_WIDTH(multiply_4, 4, 0)
+MULTIPLY_WIDTH(multiply_5, 5, 0)
+MULTIPLY_WIDTH(multiply_6, 6, 0)
+MULTIPLY_WIDTH(multiply_8, 8, 0)
+MULTIPLY_WIDTH(multiply_nonlinear, 4, 1)
 
 static void multiply(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch) {
   if (block_begin >= block_end) return;
+  switch (w->family) {
+    case BP_FAMILY_PER_ROW:
+    case BP_FAMILY_TWO_LEVEL:
+      bp_multiply_row_avx2(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+      return;
+    case BP_FAMILY_BINARY:
+      bp_multiply_binary_avx2(w, x, y, tile_begin, tile_end, block_begin, block_end);
+      return;
+    case BP_FAMILY_NONLINEAR:
+      multiply_nonlinear(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+      return;
+    default: break;
+  }
   switch (w->bit_width) {
     case 2: multiply_2(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
     case 3: multiply_3(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
@@ -196,7 +217,8 @@ static void multiply(
 
 const bp_kernels bp_kernels_avx2 = {
     BP_ISA_AVX2,   "avx2",   activation_order,         bp_quantize_avx2,
-    scratch_bytes, multiply, bp_multiply_float16_avx2,
+    scratch_bytes, multiply, bp_multiply_float16_avx2, BP_ALL_FAMILIES,
+    bp_quantize_tokens_avx2, NULL,
 };
 
 #pragma clang attribute pop

@@ -5,15 +5,15 @@
                           "amx-tile,amx-int8"))),                                              \
     apply_to = function)
 
-#include "avx512.h"
+#include "amx.h"
 
 #pragma STDC FP_CONTRACT OFF
 
 // Integer kernels for AMX: 16 tokens × 16 output features × 64 input features an instruction, in
 // exact 32-bit sums. A unit of the packed layout is a row of the right-hand tile as it stands, so
 // 8-bit weights are multiplied where they lie; narrower ones are expanded to signed bytes
-// u − z (|u − z| ≤ 63), which leaves no zero point to correct for. Up to 8 tokens take the
-// AVX-512 VNNI kernels.
+// u − z (|u − z| ≤ 63; levels of non-linear codes: ≤ 127), which leaves no zero point to correct
+// for. Up to 8 tokens take the AVX-512 VNNI kernels.
 
 /// Most tokens that the VNNI kernels take.
 #define DECODE_TOKENS 8
@@ -49,39 +49,26 @@ _Static_assert(
     SUMS_BYTES >= PANEL_TILES * CHUNK_BLOCKS * 1024, "the results of a panel fit into memory");
 
 static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
-  (void)w;
-  return tokens <= DECODE_TOKENS ? 0 : sizeof(workspace);
-}
-
-/// Sets the shapes of the tiles: 0–3 integer sums, 4–5 activations, 6–7 weights.
-BP_INLINE void configure(int32_t group_size) {
-  struct {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t column_bytes[16];
-    uint8_t rows[16];
-  } shapes __attribute__((aligned(64)));
-  _Static_assert(sizeof shapes == 64, "the processor reads 64 bytes");
-  memset(&shapes, 0, sizeof shapes);
-  shapes.palette = 1;
-  const int32_t depth = BP_MIN(group_size, 64);
-  for (int i = 0; i < 8; i++) {
-    shapes.column_bytes[i] = (uint16_t)(i == 4 || i == 5 ? depth : 64);
-    shapes.rows[i] = (uint8_t)(i >= 6 ? depth / 4 : 16);
+  if (tokens <= DECODE_TOKENS) return 0;
+  switch (w->family) {
+    case BP_FAMILY_PER_ROW:
+    case BP_FAMILY_TWO_LEVEL: return bp_row_scratch_bytes_avx512amx(w, tokens);
+    case BP_FAMILY_BINARY: return bp_binary_scratch_bytes_avx512amx(w, tokens);
+    default: return sizeof(workspace);
   }
-  _tile_loadconfig(&shapes);
 }
 
 /// Codes minus zero points of the groups `[begin, end)` of one tile as signed bytes,
 /// `[group][unit][row][4]`.
 BP_INLINE void expand_codes(
-    const int32_t bits, const bp_matrix *w, int64_t tile, int64_t begin, int64_t end,
-    uint8_t *out) {
+    const bp_family family, const int32_t bits, const bp_matrix *w, int64_t tile, int64_t begin,
+    int64_t end, uint8_t *out) {
   const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
   for (int64_t group = begin; group < end; group++) {
     // A zero point in all four bytes of its row.
     __m512i zero = w->zero_points
         ? bp512_zero_points(bits, bp_zero_points_at(w, tile, group))
-        : _mm512_set1_epi32(1 << (bits - 1));
+        : _mm512_set1_epi32(bp_middle(w));
     zero = _mm512_or_si512(zero, _mm512_slli_epi32(zero, 8));
     zero = _mm512_or_si512(zero, _mm512_slli_epi32(zero, 16));
     const uint8_t *low = bp_codes_at(w, tile, group);
@@ -89,6 +76,7 @@ BP_INLINE void expand_codes(
     for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
       __m512i unit[8];
       bp512_unpack(bits, low, high, unit);
+      if (family == BP_FAMILY_NONLINEAR) bp512_look_up(unit);
       BP_UNROLL for (int u = 0; u < 8; u++) {
         _mm512_store_si512(out + 64 * u, _mm512_sub_epi8(unit[u], zero));
       }
@@ -115,16 +103,17 @@ BP_INLINE void expand_bytes(
 static void expand_run(
     const bp_matrix *w, int64_t tile, int64_t begin, int64_t end, uint8_t *codes, float *scales,
     int32_t *zeros) {
-  switch (w->bit_width) {
-    case 2: expand_codes(2, w, tile, begin, end, codes); break;
-    case 3: expand_codes(3, w, tile, begin, end, codes); break;
-    case 4: expand_codes(4, w, tile, begin, end, codes); break;
-    case 5: expand_codes(5, w, tile, begin, end, codes); break;
-    case 6: expand_codes(6, w, tile, begin, end, codes); break;
+  switch (w->family == BP_FAMILY_NONLINEAR ? 0 : w->bit_width) {
+    case 0: expand_codes(BP_FAMILY_NONLINEAR, 4, w, tile, begin, end, codes); break;
+    case 2: expand_codes(BP_FAMILY_INTEGER, 2, w, tile, begin, end, codes); break;
+    case 3: expand_codes(BP_FAMILY_INTEGER, 3, w, tile, begin, end, codes); break;
+    case 4: expand_codes(BP_FAMILY_INTEGER, 4, w, tile, begin, end, codes); break;
+    case 5: expand_codes(BP_FAMILY_INTEGER, 5, w, tile, begin, end, codes); break;
+    case 6: expand_codes(BP_FAMILY_INTEGER, 6, w, tile, begin, end, codes); break;
     default: expand_bytes(w, tile, begin, end, codes, zeros); break;
   }
   for (int64_t group = begin; group < end; group++, scales += BP_TILE_HEIGHT) {
-    _mm512_store_ps(scales, bp512_scales(bp_scales_at(w, tile, group)));
+    _mm512_store_ps(scales, bp512_group_scales(w, tile, group));
   }
 }
 
@@ -296,7 +285,19 @@ static void multiply(
         w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
     return;
   }
-  configure(w->group_size);
+  switch (w->family) {
+    case BP_FAMILY_PER_ROW:
+    case BP_FAMILY_TWO_LEVEL:
+      bp_multiply_row_avx512amx(
+          w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+      return;
+    case BP_FAMILY_BINARY:
+      bp_multiply_binary_avx512amx(
+          w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+      return;
+    default: break;
+  }
+  bp_amx_configure(w->group_size);
   for (int64_t block = block_begin; block < block_end; block += CHUNK_BLOCKS) {
     const int64_t last_block = BP_MIN(block_end, block + CHUNK_BLOCKS);
     const int64_t step = SUMS_BYTES / 1024 / (last_block - block) / PANEL_TILES * PANEL_TILES;
@@ -311,7 +312,8 @@ static void multiply(
 const bp_kernels bp_kernels_avx512amx = {
     BP_ISA_AVX512AMX,       "avx512amx",   activation_order,
     bp_quantize_avx512vnni, scratch_bytes, multiply,
-    bp_multiply_float16_avx512vnni,
+    bp_multiply_float16_avx512vnni, BP_ALL_FAMILIES, bp_quantize_tokens_avx512vnni,
+    bp_multiply_lookup_avx512vbmi,
 };
 
 #pragma clang attribute pop

@@ -27,7 +27,7 @@ static bp_activation_order activation_order(int64_t tokens, int32_t group_size) 
 // ---- Up to 8 tokens: codes are unpacked in registers and used at once.
 
 BP_INLINE void decode(
-    const int32_t bits, const int tokens, const bp_matrix *w, const bp_activations *x,
+    const bp_family family, const int32_t bits, const int tokens, const bp_matrix *w, const bp_activations *x,
     const bp_output *y, int64_t tile_begin, int64_t tile_end) {
   // Independent sums hide the latency of the dot product.
   const int chains = tokens == 1 ? 4 : tokens == 2 ? 2 : 1;
@@ -39,6 +39,8 @@ BP_INLINE void decode(
     BP_UNROLL for (int t = 0; t < tokens; t++) sums[t] = _mm512_setzero_ps();
     const uint8_t *codes = bp_codes_at(w, tile, 0);
     const uint16_t *scales = bp_scales_at(w, tile, 0);
+    const uint8_t *exponents =
+        family == BP_FAMILY_BLOCK_FLOAT ? bp_exponents_at(w, tile, 0) : NULL;
     const uint8_t *zeros = w->zero_points ? bp_zero_points_at(w, tile, 0) : NULL;
     const int8_t *a = x->codes;
     for (int64_t group = 0; group < groups; group++) {
@@ -51,6 +53,7 @@ BP_INLINE void decode(
       for (int32_t chunk = 0; chunk < group_size; chunk += 32) {
         __m512i unit[8];
         bp512_unpack(bits, low, high, unit);
+        if (family == BP_FAMILY_NONLINEAR) bp512_look_up(unit);
         BP_UNROLL for (int i = 0; i < bits; i++) _mm_prefetch((const char *)(codes + ahead + 64 * i), _MM_HINT_T1);
         ahead += 64 * bits;
         low += 64 * low_bits;
@@ -64,12 +67,14 @@ BP_INLINE void decode(
         a += 32 * tokens;
       }
       codes += group_bytes;
-      __m512i zero = _mm512_set1_epi32(1 << (bits - 1));
-      if (zeros) {
+      __m512i zero = _mm512_set1_epi32(bp_middle(w));
+      if (family == BP_FAMILY_INTEGER && zeros) {
         zero = bp512_zero_points(bits, zeros);
         zeros += 2 * bits;
       }
-      const __m512 scale = bp512_scales(scales + group * BP_TILE_HEIGHT);
+      const __m512 scale = family == BP_FAMILY_BLOCK_FLOAT
+          ? bp512_exponents(exponents + group * BP_TILE_HEIGHT)
+          : bp512_scales(scales + group * BP_TILE_HEIGHT);
       BP_UNROLL for (int t = 0; t < tokens; t++) {
         __m512i sum = products[t][0];
         BP_UNROLL for (int c = 1; c < chains; c++) sum = _mm512_add_epi32(sum, products[t][c]);
@@ -82,28 +87,48 @@ BP_INLINE void decode(
   }
 }
 
-#define DECODE_WIDTH(bits)                                                                     \
-  static void decode_##bits(                                                                   \
+#define DECODE(name, family, bits)                                                             \
+  static void name(                                                                            \
       const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,     \
       int64_t tile_end) {                                                                      \
     switch (x->block) {                                                                        \
-      case 1: decode(bits, 1, w, x, y, tile_begin, tile_end); break;                           \
-      case 2: decode(bits, 2, w, x, y, tile_begin, tile_end); break;                           \
-      case 3: decode(bits, 3, w, x, y, tile_begin, tile_end); break;                           \
-      case 4: decode(bits, 4, w, x, y, tile_begin, tile_end); break;                           \
-      case 5: decode(bits, 5, w, x, y, tile_begin, tile_end); break;                           \
-      case 6: decode(bits, 6, w, x, y, tile_begin, tile_end); break;                           \
-      case 7: decode(bits, 7, w, x, y, tile_begin, tile_end); break;                           \
-      default: decode(bits, 8, w, x, y, tile_begin, tile_end); break;                          \
+      case 1: decode(family, bits, 1, w, x, y, tile_begin, tile_end); break;                   \
+      case 2: decode(family, bits, 2, w, x, y, tile_begin, tile_end); break;                   \
+      case 3: decode(family, bits, 3, w, x, y, tile_begin, tile_end); break;                   \
+      case 4: decode(family, bits, 4, w, x, y, tile_begin, tile_end); break;                   \
+      case 5: decode(family, bits, 5, w, x, y, tile_begin, tile_end); break;                   \
+      case 6: decode(family, bits, 6, w, x, y, tile_begin, tile_end); break;                   \
+      case 7: decode(family, bits, 7, w, x, y, tile_begin, tile_end); break;                   \
+      default: decode(family, bits, 8, w, x, y, tile_begin, tile_end); break;                  \
     }                                                                                          \
   }
 
-DECODE_WIDTH(2)
-DECODE_WIDTH(3)
-DECODE_WIDTH(4)
-DECODE_WIDTH(5)
-DECODE_WIDTH(6)
-DECODE_WIDTH(8)
+DECODE(decode_2, BP_FAMILY_INTEGER, 2)
+DECODE(decode_3, BP_FAMILY_INTEGER, 3)
+DECODE(decode_4, BP_FAMILY_INTEGER, 4)
+DECODE(decode_5, BP_FAMILY_INTEGER, 5)
+DECODE(decode_6, BP_FAMILY_INTEGER, 6)
+DECODE(decode_8, BP_FAMILY_INTEGER, 8)
+DECODE(decode_nonlinear, BP_FAMILY_NONLINEAR, 4)
+DECODE(decode_block_4, BP_FAMILY_BLOCK_FLOAT, 4)
+DECODE(decode_block_6, BP_FAMILY_BLOCK_FLOAT, 6)
+DECODE(decode_block_8, BP_FAMILY_BLOCK_FLOAT, 8)
+
+typedef void (*decode_function)(
+    const bp_matrix *, const bp_activations *, const bp_output *, int64_t, int64_t);
+
+static decode_function decode_for(const bp_matrix *w) {
+  if (w->family == BP_FAMILY_NONLINEAR) return decode_nonlinear;
+  const int block = w->family == BP_FAMILY_BLOCK_FLOAT;
+  switch (w->bit_width) {
+    case 2: return decode_2;
+    case 3: return decode_3;
+    case 4: return block ? decode_block_4 : decode_4;
+    case 5: return decode_5;
+    case 6: return block ? decode_block_6 : decode_6;
+    default: return block ? decode_block_8 : decode_8;
+  }
+}
 
 // ---- More tokens: a panel of two tiles is expanded to bytes in scratch memory that stays in L2,
 // then multiplied by blocks of tokens.
@@ -147,14 +172,17 @@ static int64_t panels_together(const bp_matrix *w) {
 }
 
 static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
-  if (tokens <= DECODE_TOKENS) return 0;
+  if (tokens <= DECODE_TOKENS || w->family == BP_FAMILY_BINARY) return 0;
+  if (w->family == BP_FAMILY_PER_ROW || w->family == BP_FAMILY_TWO_LEVEL) {
+    return bp_row_scratch_bytes_avx512vnni(w, tokens);
+  }
   const size_t codes = w->bit_width == 8 ? 0 : (size_t)(w->groups * w->group_size) * 16;
   const size_t tiles = (size_t)panels_together(w) * PANEL_TILES;
   return PANEL_SUMS_BYTES + tiles * (codes + (size_t)w->groups * 2 * 64);
 }
 
 BP_INLINE void expand_codes(
-    const int32_t bits, const bp_matrix *w, int64_t tile, uint8_t *out) {
+    const bp_family family, const int32_t bits, const bp_matrix *w, int64_t tile, uint8_t *out) {
   const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
   for (int64_t group = 0; group < w->groups; group++) {
     const uint8_t *low = bp_codes_at(w, tile, group);
@@ -162,6 +190,7 @@ BP_INLINE void expand_codes(
     for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
       __m512i unit[8];
       bp512_unpack(bits, low, high, unit);
+      if (family == BP_FAMILY_NONLINEAR) bp512_look_up(unit);
       BP_UNROLL for (int u = 0; u < 8; u++) _mm512_store_si512(out + 64 * u, unit[u]);
       low += 64 * low_bits;
       high += 64 * high_bits;
@@ -175,22 +204,35 @@ BP_INLINE void expand_zero_points(
   for (int64_t group = 0; group < w->groups; group++, out += 16) {
     _mm512_store_si512(
         out, w->zero_points ? bp512_zero_points(bits, bp_zero_points_at(w, tile, group))
-                            : _mm512_set1_epi32(1 << (bits - 1)));
+                            : _mm512_set1_epi32(bp_middle(w)));
   }
+}
+
+BP_INLINE void expand_width(
+    const int32_t bits, const bp_matrix *w, int64_t tile, uint8_t *codes, int32_t *zeros) {
+  if (bits != 8) expand_codes(BP_FAMILY_INTEGER, bits, w, tile, codes);
+  expand_zero_points(bits, w, tile, zeros);
 }
 
 static void expand_tile(
     const bp_matrix *w, int64_t tile, uint8_t *codes, float *scales, int32_t *zeros) {
   switch (w->bit_width) {
-    case 2: expand_codes(2, w, tile, codes); expand_zero_points(2, w, tile, zeros); break;
-    case 3: expand_codes(3, w, tile, codes); expand_zero_points(3, w, tile, zeros); break;
-    case 4: expand_codes(4, w, tile, codes); expand_zero_points(4, w, tile, zeros); break;
-    case 5: expand_codes(5, w, tile, codes); expand_zero_points(5, w, tile, zeros); break;
-    case 6: expand_codes(6, w, tile, codes); expand_zero_points(6, w, tile, zeros); break;
-    default: expand_zero_points(8, w, tile, zeros); break;
+    case 2: expand_width(2, w, tile, codes, zeros); break;
+    case 3: expand_width(3, w, tile, codes, zeros); break;
+    case 4:
+      if (w->family == BP_FAMILY_NONLINEAR) {
+        expand_codes(BP_FAMILY_NONLINEAR, 4, w, tile, codes);
+        expand_zero_points(4, w, tile, zeros);
+      } else {
+        expand_width(4, w, tile, codes, zeros);
+      }
+      break;
+    case 5: expand_width(5, w, tile, codes, zeros); break;
+    case 6: expand_width(6, w, tile, codes, zeros); break;
+    default: expand_width(8, w, tile, codes, zeros); break;
   }
   for (int64_t group = 0; group < w->groups; group++) {
-    _mm512_store_ps(scales + group * 16, bp512_scales(bp_scales_at(w, tile, group)));
+    _mm512_store_ps(scales + group * 16, bp512_group_scales(w, tile, group));
   }
 }
 
@@ -286,16 +328,20 @@ void bp_multiply_avx512vnni(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch) {
   if (block_begin >= block_end) return;
+  switch (w->family) {
+    case BP_FAMILY_PER_ROW:
+    case BP_FAMILY_TWO_LEVEL:
+      bp_multiply_row_avx512vnni(
+          w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+      return;
+    case BP_FAMILY_BINARY:
+      bp_multiply_binary_avx512vnni(w, x, y, tile_begin, tile_end, block_begin, block_end);
+      return;
+    default: break;
+  }
   if (x->block <= DECODE_TOKENS) {
     assert(block_begin == 0 && block_end == 1);
-    switch (w->bit_width) {
-      case 2: decode_2(w, x, y, tile_begin, tile_end); break;
-      case 3: decode_3(w, x, y, tile_begin, tile_end); break;
-      case 4: decode_4(w, x, y, tile_begin, tile_end); break;
-      case 5: decode_5(w, x, y, tile_begin, tile_end); break;
-      case 6: decode_6(w, x, y, tile_begin, tile_end); break;
-      default: decode_8(w, x, y, tile_begin, tile_end); break;
-    }
+    decode_for(w)(w, x, y, tile_begin, tile_end);
     return;
   }
   const int64_t together = panels_together(w) * PANEL_TILES;
@@ -338,7 +384,8 @@ void bp_multiply_avx512vnni(
 const bp_kernels bp_kernels_avx512vnni = {
     BP_ISA_AVX512VNNI,      "avx512vnni",  activation_order,
     bp_quantize_avx512vnni, scratch_bytes, bp_multiply_avx512vnni,
-    bp_multiply_float16_avx512vnni,
+    bp_multiply_float16_avx512vnni, BP_ALL_FAMILIES, bp_quantize_tokens_avx512vnni,
+    bp_multiply_lookup_avx512vbmi,
 };
 
 #pragma clang attribute pop

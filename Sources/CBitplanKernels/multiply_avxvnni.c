@@ -123,7 +123,7 @@ BP_INLINE void multiply_width(
       continue;
     }
     if (expanded) {
-      bp256_expand_tile(bits, w, tile, scratch);
+      bp256_expand_tile(bits, 0, w, tile, scratch);
       codes = scratch;
     }
     for (int64_t block = block_begin; block < block_end; block++) {

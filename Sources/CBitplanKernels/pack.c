@@ -39,10 +39,36 @@ void bp_pack_codes(
   }
 }
 
-void bp_pack_scales(const uint16_t *scales, int64_t rows, int64_t groups, uint16_t *packed) {
+void bp_pack_bit_planes(
+    const uint8_t *codes, int64_t rows, int64_t input_features, int32_t bit_width,
+    int32_t group_size, uint8_t *packed) {
+  const int64_t groups = (input_features + group_size - 1) / group_size;
+  const int64_t plane_bytes = 2 * group_size;
   for (int64_t row = 0; row < rows; row++) {
-    for (int64_t group = 0; group < groups; group++) {
-      packed[((row / 16) * groups + group) * 16 + row % 16] = scales[row * groups + group];
+    for (int64_t k = 0; k < input_features; k++) {
+      const uint32_t code = codes[row * input_features + k];
+      const int64_t unit = k % group_size / 4;
+      uint8_t *byte = packed + ((row / 16) * groups + k / group_size) * bit_width * plane_bytes
+          + (unit / 8) * 64 + (row % 16) * 4 + k % 4;
+      for (int32_t bit = 0; bit < bit_width; bit++) {
+        byte[bit * plane_bytes] |= (uint8_t)(((code >> bit) & 1) << (unit % 8));
+      }
+    }
+  }
+}
+
+void bp_pack_scales(const uint16_t *scales, int64_t rows, int64_t count, uint16_t *packed) {
+  for (int64_t row = 0; row < rows; row++) {
+    for (int64_t i = 0; i < count; i++) {
+      packed[((row / 16) * count + i) * 16 + row % 16] = scales[row * count + i];
+    }
+  }
+}
+
+void bp_pack_bytes(const uint8_t *bytes, int64_t rows, int64_t count, uint8_t *packed) {
+  for (int64_t row = 0; row < rows; row++) {
+    for (int64_t i = 0; i < count; i++) {
+      packed[((row / 16) * count + i) * 16 + row % 16] = bytes[row * count + i];
     }
   }
 }
@@ -93,9 +119,15 @@ BP_INLINE void add_plane(
 static void unpack_group(
     const bp_matrix *w, int64_t row, int64_t group, int64_t count, uint8_t *codes) {
   const uint8_t *source = bp_codes_at(w, row / 16, group);
+  memset(codes, 0, (size_t)count);
+  if (w->family == BP_FAMILY_BINARY) {
+    for (int32_t bit = 0; bit < w->bit_width; bit++) {
+      add_plane(source + bit * 2 * w->group_size, row % 16, 1, bit, count, codes);
+    }
+    return;
+  }
   plane planes[2];
   const int planes_count = planes_of(w->bit_width, 2 * w->group_size, planes);
-  memset(codes, 0, (size_t)count);
   for (int p = 0; p < planes_count; p++) {
     const uint8_t *start = source + planes[p].offset;
     switch (planes[p].bits) {
@@ -116,11 +148,20 @@ void bp_unpack_row_codes(
 }
 
 uint16_t bp_scale(const bp_matrix *w, int64_t row, int64_t group) {
-  return bp_scales_at(w, row / 16, group)[row % 16];
+  switch (w->family) {
+    case BP_FAMILY_PER_ROW:
+    case BP_FAMILY_TWO_LEVEL:
+      return bp_row_scales_at(w, row / 16)[row % 16];
+    case BP_FAMILY_BINARY:
+      return bp_binary_scales_at(w, row / 16, group / w->bit_width)
+          [group % w->bit_width * BP_TILE_HEIGHT + row % 16];
+    default:
+      return bp_scales_at(w, row / 16, group)[row % 16];
+  }
 }
 
 int32_t bp_zero_point(const bp_matrix *w, int64_t row, int64_t group) {
-  if (w->zero_points == NULL) return 1 << (w->bit_width - 1);
+  if (w->zero_points == NULL) return bp_middle(w);
   const uint8_t *source = bp_zero_points_at(w, row / 16, group);
   plane planes[2];
   const int count = planes_of(w->bit_width, 2, planes);
@@ -134,14 +175,59 @@ int32_t bp_zero_point(const bp_matrix *w, int64_t row, int64_t group) {
   return (int32_t)zero;
 }
 
+uint8_t bp_two_level_code(const bp_matrix *w, int64_t row, int64_t group) {
+  return bp_two_level_at(w, row / 16, group)[row % 16];
+}
+
+uint8_t bp_exponent(const bp_matrix *w, int64_t row, int64_t group) {
+  return bp_exponents_at(w, row / 16, group)[row % 16];
+}
+
+uint16_t bp_offset(const bp_matrix *w, int64_t row, int64_t group) {
+  return bp_offsets_at(w, row / 16, group)[row % 16];
+}
+
+/// Replaces the codes of one group by what they stand for, before the scale.
+static void dequantize_group(
+    const bp_matrix *w, int64_t row, int64_t group, const uint8_t *codes, int64_t count,
+    float *out) {
+  switch (w->family) {
+    case BP_FAMILY_TWO_LEVEL: {
+      const uint8_t code = bp_two_level_code(w, row, group);
+      const float scale = bp_float_from_half(bp_scale(w, row, 0));
+      for (int64_t i = 0; i < count; i++) out[i] = scale * (float)bp_two_level_byte(code, codes[i]);
+      return;
+    }
+    case BP_FAMILY_BINARY: {
+      const float offset = bp_float_from_half(bp_offset(w, row, group));
+      for (int64_t i = 0; i < count; i++) {
+        float value = offset;
+        for (int32_t bit = 0; bit < w->bit_width; bit++) {
+          const float part = bp_float_from_half(bp_scale(w, row, group * w->bit_width + bit));
+          value = (codes[i] >> bit) & 1 ? value + part : value - part;
+        }
+        out[i] = value;
+      }
+      return;
+    }
+    default: {
+      const float scale = bp_group_scale(w, row, group);
+      const int32_t zero = bp_zero_point(w, row, group);
+      for (int64_t i = 0; i < count; i++) {
+        const int32_t code =
+            w->family == BP_FAMILY_NONLINEAR ? bp_nonlinear_bytes[codes[i]] : codes[i];
+        out[i] = scale * (float)(code - zero);
+      }
+    }
+  }
+}
+
 void bp_dequantize_row(const bp_matrix *w, int64_t row, int64_t input_features, float *out) {
   uint8_t codes[128];
   for (int64_t k = 0; k < input_features; k += w->group_size) {
     const int64_t group = k / w->group_size, count = BP_MIN(w->group_size, input_features - k);
     unpack_group(w, row, group, count, codes);
-    const float scale = bp_float_from_half(bp_scale(w, row, group));
-    const int32_t zero = bp_zero_point(w, row, group);
-    for (int64_t i = 0; i < count; i++) out[k + i] = scale * (float)((int32_t)codes[i] - zero);
+    dequantize_group(w, row, group, codes, count, out + k);
   }
 }
 

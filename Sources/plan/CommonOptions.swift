@@ -61,7 +61,9 @@ struct FormatList: ExpressibleByArgument {
 
   static let help = ArgumentHelp(
     "Candidate formats, separated by commas, of: "
-      + WeightFormat.all.map(\.identifier).joined(separator: ", ") + ".",
+      + WeightFormat.all.map(\.identifier).joined(separator: ", ") + ". All but "
+      + WeightFormat.all.filter { !WeightFormat.candidates.contains($0) }.map(\.identifier)
+      .joined(separator: ", ") + " by default.",
     valueName: "list")
 }
 

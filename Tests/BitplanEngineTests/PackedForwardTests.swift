@@ -9,7 +9,7 @@ struct PackedForwardTests {
     let format = packed.segments[0].matrix.format
     return .float(
       packed.dequantized(),
-      activationGroupSize: format.coding == .float16 ? nil : format.groupSize)
+      activationGroupSize: format.coding == .float16 ? nil : format.activationGroupSize)
   }
 
   @Test(

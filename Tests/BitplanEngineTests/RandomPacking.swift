@@ -9,30 +9,45 @@ enum RandomPacking {
   static func weights(
     _ format: WeightFormat, _ shape: MatrixShape, _ generator: inout SeededGenerator
   ) -> QuantizedWeights {
-    if format.coding == .float16 {
-      return QuantizedWeights(
-        format: format, shape: shape,
-        payload: .float16(
-          (0..<shape.weightCount).map { _ in
-            Float16(Float.random(in: -0.3...0.3, using: &generator)).bitPattern
-          }))
+    let layout = PackedLayout(format, shape)
+    let groups = layout.groupCount * shape.outputFeatures
+    let levels = 1 << min(8, format.bitWidth)
+    // What gives weights of a unit range this spread: integers, levels up to 127, or ± parts.
+    let spread = (12 / Float(shape.inputFeatures)).squareRoot()
+    let widths: [WeightFormat.Coding: Int] = [
+      .nonlinear: 256, .twoLevel: 128, .binary: 2 * format.bitWidth,
+    ]
+    let scale = spread / Float(widths[format.coding] ?? levels)
+    func halves(_ count: Int, _ range: ClosedRange<Float>) -> [UInt16] {
+      (0..<count).map { _ in Float16(Float.random(in: range, using: &generator)).bitPattern }
     }
-    let groups = PackedLayout(format, shape).groupCount * shape.outputFeatures
-    let levels = 1 << format.bitWidth
-    let scale = (12 / Float(shape.inputFeatures)).squareRoot() / Float(levels)
-    return QuantizedWeights(
-      format: format, shape: shape,
-      payload: .integer(
-        codes: (0..<shape.weightCount).map { _ in
-          UInt8(Int.random(in: 0..<levels, using: &generator))
-        },
-        scales: (0..<groups).map { _ in
-          Float16(scale * Float.random(in: 0.5...1.5, using: &generator)).bitPattern
-        },
-        zeroPoints: format.coding == .affine
-          ? (0..<groups).map { _ in
-            UInt8(Int.random(in: levels / 2 - 1...levels / 2, using: &generator))
-          } : []))
+    func bytes(_ count: Int, _ range: ClosedRange<Int>) -> [UInt8] {
+      (0..<count).map { _ in UInt8(Int.random(in: range, using: &generator)) }
+    }
+    let codes = bytes(shape.weightCount, 0...levels - 1)
+    let scales = halves(layout.scalesPerRow * shape.outputFeatures, 0.5 * scale...1.5 * scale)
+    let payload: QuantizedWeights.Payload
+    switch format.coding {
+    case .float16: payload = .float16(halves(shape.weightCount, -0.3...0.3))
+    case .blockFloat:
+      let exponent = Int(scale.exponent) + 127
+      payload = .blockFloat(codes: codes, exponents: bytes(groups, exponent - 1...exponent + 1))
+    case .twoLevel:
+      payload = .twoLevel(
+        codes: codes, scales: scales,
+        levels: (0..<groups).map { _ in
+          TwoLevelCode(
+            groupScale: Int.random(in: 4...14, using: &generator),
+            zeroPoint: Int.random(in: 7...8, using: &generator))
+        })
+    case .binary:
+      payload = .binary(codes: codes, scales: scales, offsets: halves(groups, -scale...scale))
+    case .affine, .symmetric, .nonlinear, .perRow:
+      payload = .integer(
+        codes: codes, scales: scales,
+        zeroPoints: format.coding == .affine ? bytes(groups, levels / 2 - 1...levels / 2) : [])
+    }
+    return QuantizedWeights(format: format, shape: shape, payload: payload)
   }
 
   /// One segment of random codes.
@@ -46,6 +61,7 @@ enum RandomPacking {
   /// The formats that ``assignments(for:)`` cycles through.
   static let formats = [
     "int4_g32", "int8_g128s", "int3_g64", "f16", "int5_g32", "int2_g128", "int6_g64", "int8_g32",
+    "nl4_g64", "int4_g128q", "bcq3_g128", "bfp6_b32", "int8_row",
   ].compactMap { WeightFormat(identifier: $0) }
 
   /// A plan's assignments: every third operator in two segments, the others in one.

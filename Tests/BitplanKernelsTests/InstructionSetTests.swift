@@ -64,27 +64,16 @@ struct InstructionSetTests {
 
   @Test("extreme codes do not overflow", arguments: WeightFormat.all, [Float(1), -1])
   func extremes(_ format: WeightFormat, _ sign: Float) throws {
-    guard format.coding != .float16 else { return }
-    let shape = MatrixShape(outputFeatures: 32, inputFeatures: 2 * format.groupSize)
-    let top = (1 << format.bitWidth) - 1
-    for (code, zero) in [(top, 0), (top, top), (0, top)] {
-      let groups = 2 * shape.outputFeatures
-      let isAffine = format.coding == .affine
-      let weights = PackedOperator(
-        PackedMatrix(
-          packing: QuantizedWeights(
-            format: format, shape: shape,
-            payload: .integer(
-              codes: [UInt8](repeating: UInt8(code), count: shape.weightCount),
-              scales: [UInt16](repeating: Float16(1).bitPattern, count: groups),
-              zeroPoints: isAffine ? [UInt8](repeating: UInt8(zero), count: groups) : []))))
+    let columns = 2 * max(32, format.groupSize)
+    let shape = MatrixShape(outputFeatures: 32, inputFeatures: columns)
+    for (weights, value) in QuantizedWeights.constants(format, shape) {
+      let packed = PackedOperator(PackedMatrix(packing: weights))
       // All activations ±127: their codes are ±127 and their scale 1, so results are integers.
-      let offset = isAffine ? zero : 128
-      let expected = sign * Float((code - offset) * 127 * shape.inputFeatures)
+      let expected = sign * Float(value * 127 * columns)
       for tokens in [1, 3, 8, 13, 20] {
-        let values = [Float](repeating: 127 * sign, count: tokens * shape.inputFeatures)
+        let values = [Float](repeating: 127 * sign, count: tokens * columns)
         for set in InstructionSet.supported {
-          let y = product(weights, values, tokens: tokens, try makeContext(set))
+          let y = product(packed, values, tokens: tokens, try makeContext(set))
           #expect(y.allSatisfy { $0 == expected }, "\(set.rawValue): \(y[0]), not \(expected)")
         }
       }
@@ -93,8 +82,13 @@ struct InstructionSetTests {
 
   @Test("infinities and NaN in activations show in every output of their token only")
   func nonFinite() throws {
+    for name in ["int4_g64", "nl4_g64", "int4_g128q", "int8_row", "bcq2_g128", "bfp6_b32"] {
+      try nonFinite(try #require(WeightFormat(identifier: name)))
+    }
+  }
+
+  func nonFinite(_ format: WeightFormat) throws {
     var generator = SeededGenerator(state: 6)
-    let format = try #require(WeightFormat(identifier: "int4_g64"))
     let weights = PackedOperator(
       PackedMatrix(
         packing: generator.weights(format, MatrixShape(outputFeatures: 20, inputFeatures: 150))))
@@ -111,7 +105,8 @@ struct InstructionSetTests {
     }
   }
 
-  @Test("activations are quantized to the same bits", arguments: [32, 64, 128])
+  @Test(
+    "activations are quantized to the same bits", arguments: [32, 64, 128, WeightFormat.wholeToken])
   func activations(_ groupSize: Int) throws {
     var generator = SeededGenerator(state: 7)
     for columns in [1, 31, 32, 100, 128, 515] {
@@ -130,30 +125,21 @@ struct InstructionSetTests {
     }
   }
 
-  @Test("a zero point that is off by one, or one code, is caught")
-  func brokenVariantsAreCaught() throws {
+  @Test("one wrong bit in anything stored is caught", arguments: WeightFormat.all)
+  func brokenVariantsAreCaught(_ format: WeightFormat) throws {
     var generator = SeededGenerator(state: 8)
     let shape = MatrixShape(outputFeatures: 17, inputFeatures: 96)
-    for format in WeightFormat.all where format.coding == .affine {
-      let weights = generator.weights(format, shape)
-      guard case .integer(let codes, let scales, let zeros) = weights.payload else { continue }
-      let values = generator.floats(13 * 96)
-      let context = try makeContext(.best)
-      let expected = product(
-        PackedOperator(PackedMatrix(packing: weights)), values, tokens: 13, context)
-      var wrongZeros = zeros
-      wrongZeros[zeros.count - 1] ^= 1
-      var wrongCodes = codes
-      wrongCodes[codes.count - 1] ^= UInt8(1 << (format.bitWidth - 1))
-      for payload in [
-        QuantizedWeights.Payload.integer(codes: codes, scales: scales, zeroPoints: wrongZeros),
-        .integer(codes: wrongCodes, scales: scales, zeroPoints: zeros),
-      ] {
-        let broken = QuantizedWeights(format: format, shape: shape, payload: payload)
-        let actual = product(
-          PackedOperator(PackedMatrix(packing: broken)), values, tokens: 13, context)
-        #expect(firstDifference(expected, actual) != nil, "\(format)")
-      }
+    let weights = generator.weights(format, shape)
+    let values = generator.floats(13 * 96)
+    let context = try makeContext(.best)
+    let expected = product(
+      PackedOperator(PackedMatrix(packing: weights)), values, tokens: 13, context)
+    let damaged = weights.damaged
+    #expect(!damaged.isEmpty)
+    for (index, broken) in damaged.enumerated() {
+      let actual = product(
+        PackedOperator(PackedMatrix(packing: broken)), values, tokens: 13, context)
+      #expect(firstDifference(expected, actual) != nil, "\(format), part \(index)")
     }
   }
 }

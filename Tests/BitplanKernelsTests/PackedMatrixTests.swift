@@ -21,6 +21,16 @@ struct PackedMatrixTests {
       #expect(codes == codes2)
       #expect(scales == scales2)
       #expect(zeros == zeros2)
+    case (.blockFloat(let codes, let exponents), .blockFloat(let codes2, let exponents2)):
+      #expect(codes == codes2 && exponents == exponents2)
+    case (
+      .twoLevel(let codes, let scales, let levels), .twoLevel(let codes2, let scales2, let levels2)
+    ):
+      #expect(codes == codes2 && scales == scales2 && levels == levels2)
+    case (
+      .binary(let codes, let scales, let offsets), .binary(let codes2, let scales2, let offsets2)
+    ):
+      #expect(codes == codes2 && scales == scales2 && offsets == offsets2)
     default:
       Issue.record("the payload changed its kind")
     }

@@ -43,28 +43,53 @@ struct ScalarKernelTests {
     let x = Activations(capacity: tokens, inputFeatures: shape.columns)
     x.values.withUnsafeMutableBufferPointer { _ = $0.update(fromContentsOf: values) }
     x.didChange(tokenCount: tokens)
-    let a = x.dequantized(groupSize: format.groupSize, context).values
-    let w = weights.dequantized()
+    let a = x.dequantized(groupSize: format.activationGroupSize, context).values
+    let parts = Self.parts(weights)
+    let step =
+      format.activationGroupSize == WeightFormat.wholeToken ? shape.columns : format.groupSize
     for token in 0..<tokens {
       for row in 0..<shape.rows {
         var (exact, terms, magnitude) = (0.0, 0.0, 0.0)
         var groups = 0.0
-        for start in stride(from: 0, to: shape.columns, by: format.groupSize) {
-          var sum = 0.0
-          for k in start..<min(start + format.groupSize, shape.columns) {
-            let term = Double(w[row * shape.columns + k]) * Double(a[token * shape.columns + k])
-            sum += term
-            magnitude += abs(term)
+        for start in stride(from: 0, to: shape.columns, by: step) {
+          for part in parts {
+            var sum = 0.0
+            for k in start..<min(start + step, shape.columns) {
+              let term =
+                Double(part[row * shape.columns + k]) * Double(a[token * shape.columns + k])
+              sum += term
+              magnitude += abs(term)
+            }
+            exact += sum
+            terms += abs(sum)
+            groups += 1
           }
-          exact += sum
-          terms += abs(sum)
-          groups += 1
         }
         // Each group rounds its scale once and the running sum once; the dequantized activations
-        // that are the reference were rounded once each; unit roundoff is 2^-24.
-        let bound = 0x1p-24 * 1.01 * ((groups + 2) * terms + magnitude)
+        // that are the reference were rounded once each, and so were the weights; unit roundoff is
+        // 2^-24. A row that is one group rounds its integer sum once, too.
+        let bound = 0x1p-24 * 1.01 * ((groups + 3) * terms + 2 * magnitude)
         let error = abs(Double(y[token * shape.rows + row]) - exact)
         #expect(error <= bound, "row \(row), token \(token): error \(error), bound \(bound)")
+      }
+    }
+  }
+
+  /// Weights that add up to the dequantized ones, one summand for everything that the kernels round
+  /// apart: for binary coding every bit and the offset, otherwise the weights themselves.
+  static func parts(_ weights: QuantizedWeights) -> [[Float]] {
+    guard case .binary(let codes, let scales, let offsets) = weights.payload else {
+      return [weights.dequantized()]
+    }
+    let (columns, bits) = (weights.shape.inputFeatures, weights.format.bitWidth)
+    let groups = (columns + 127) / 128
+    func float(_ half: UInt16) -> Float { Float(Float16(bitPattern: half)) }
+    return (0...bits).map { bit in
+      codes.indices.map { index in
+        let group = index / columns * groups + index % columns / 128
+        if bit == bits { return float(offsets[group]) }
+        let scale = float(scales[group * bits + bit])
+        return codes[index] & UInt8(1 << bit) != 0 ? scale : -scale
       }
     }
   }

@@ -3,12 +3,14 @@ import BitplanKernels
 import Testing
 
 struct SegmentTests {
-  /// An operator of 150 output features in five formats, its rows interleaved.
+  /// An operator of 150 output features in formats of every family, its rows interleaved.
   static func makeOperator() throws -> (PackedOperator, [(QuantizedWeights, [Range<Int>])]) {
     var generator = SeededGenerator(state: 9)
     let columns = 200
     let plan: [(String, [Range<Int>])] = [
-      ("int8_g128s", [0..<16, 64..<70]), ("int4_g64", [16..<64, 100..<116]),
+      ("int8_g128s", [0..<16]), ("int8_row", [64..<70]), ("nl4_g64", [100..<116]),
+      ("int4_g64", [16..<32]), ("int4_g128q", [32..<50]), ("bfp6_b32", [50..<57]),
+      ("bcq3_g128", [57..<64]),
       ("f16", [149..<150, 70..<75]), ("int3_g32", [75..<100]), ("int2_g128", [116..<149]),
     ]
     var parts: [(QuantizedWeights, [Range<Int>])] = []

@@ -26,25 +26,6 @@ extension SeededGenerator {
       }
     }
   }
-
-  /// Weights whose codes, scales and zero points are all random.
-  mutating func weights(_ format: WeightFormat, _ shape: MatrixShape) -> QuantizedWeights {
-    func half(_ value: Float) -> UInt16 { Float16(value).bitPattern }
-    if format.coding == .float16 {
-      return QuantizedWeights(
-        format: format, shape: shape,
-        payload: .float16((0..<shape.weightCount).map { _ in half(float()) }))
-    }
-    let groups = PackedLayout(format, shape).groupCount * shape.outputFeatures
-    let mask = UInt64(1) << UInt64(format.bitWidth) - 1
-    return QuantizedWeights(
-      format: format, shape: shape,
-      payload: .integer(
-        codes: (0..<shape.weightCount).map { _ in UInt8(next() & mask) },
-        scales: (0..<groups).map { _ in half(0.01 * float()) },
-        zeroPoints: format.coding == .affine
-          ? (0..<groups).map { _ in UInt8(next() & mask) } : []))
-  }
 }
 
 /// Kernels of `instructionSet` on `threads` threads.

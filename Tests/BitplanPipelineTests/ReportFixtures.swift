@@ -1,5 +1,6 @@
 import BitplanCore
 import BitplanPipeline
+import BitplanTestSupport
 import Foundation
 
 /// Synthetic plans for the report's tests: the shapes of real models, invented losses and times.
@@ -134,7 +135,7 @@ enum ReportFixtures {
       + [describe("lm_head", 4096, 256, nil, .head)]
   }
 
-  private static let formats = WeightFormat.all.filter { $0.bitWidth <= 8 }
+  private static let formats = WeightFormat.evenSteps.filter { $0.bitWidth <= 8 }
 
   private static func sensitivity(
     _ operators: [OperatorDescription], _ options: Options
@@ -216,7 +217,7 @@ enum ReportFixtures {
     _ description: OperatorDescription, _ format: WeightFormat, isSegmented: Bool
   ) -> Plan.Assignment {
     let rows = description.shape.outputFeatures
-    let ladder = WeightFormat.all.filter { $0.groupSize == format.groupSize && $0 != .f16 }
+    let ladder = WeightFormat.evenSteps.filter { $0.groupSize == format.groupSize && $0 != .f16 }
     guard isSegmented, rows >= 256, let step = ladder.firstIndex(of: format),
       step > 0, step + 1 < ladder.count
     else {

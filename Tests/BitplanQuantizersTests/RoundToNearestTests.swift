@@ -51,13 +51,19 @@ struct RoundToNearestTests {
   func codesInRange(_ format: WeightFormat) throws {
     let weights = Self.random(19, 200, seed: 1)
     let quantized = RoundToNearest(pool: Self.pool).quantize(weights, as: format)
-    guard case .integer(let codes, _, let zeros) = quantized.payload else {
+    let codes: [UInt8]
+    var zeros: [UInt8] = []
+    switch quantized.payload {
+    case .integer(let all, _, let points): (codes, zeros) = (all, points)
+    case .blockFloat(let all, _), .twoLevel(let all, _, _), .binary(let all, _, _): codes = all
+    case .float16:
       Issue.record("an integer format gave float16 weights")
       return
     }
     #expect(codes.allSatisfy { Int($0) < 1 << format.bitWidth })
     #expect(zeros.allSatisfy { Int($0) < 1 << format.bitWidth })
     #expect(codes.max()! > 0)
+    #expect(quantized.dequantized().allSatisfy { $0.isFinite })
   }
 
   @Test(
@@ -87,9 +93,13 @@ struct RoundToNearestTests {
         < Self.squaredError(weights, plain, importance))
   }
 
-  @Test("the same codes for any thread count and any cut into segments")
-  func deterministic() throws {
-    let format = try #require(WeightFormat(identifier: "int4_g32"))
+  @Test(
+    "the same codes for any thread count and any cut into segments",
+    arguments: [
+      "int4_g32", "nl4_g64", "int4_g128q", "int8_row", "bfp4_b32", "bcq2_g128",
+    ])
+  func deterministic(_ name: String) throws {
+    let format = try #require(WeightFormat(identifier: name))
     let weights = Self.random(37, 100, seed: 4)
     let one = RoundToNearest(pool: ThreadPool(threadCount: 1)).quantize(weights, as: format)
     let three = RoundToNearest(pool: ThreadPool(threadCount: 3)).quantize(weights, as: format)
@@ -101,7 +111,9 @@ struct RoundToNearestTests {
     #expect(segment.dequantized() == expected)
   }
 
-  @Test("zero, constant and one-sided groups", arguments: integerFormats)
+  @Test(
+    "zero, constant and one-sided groups",
+    arguments: integerFormats.filter { [.affine, .symmetric].contains($0.coding) })
   func degenerateGroups(_ format: WeightFormat) {
     let columns = format.groupSize
     var values = [Float](repeating: 0, count: 4 * columns)

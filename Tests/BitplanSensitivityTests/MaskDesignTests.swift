@@ -1,11 +1,12 @@
 import BitplanCore
 import BitplanSensitivity
+import BitplanTestSupport
 import Testing
 
 struct MaskDesignTests {
   static func design(_ operators: Int, seed: UInt64 = 7) -> MaskDesign {
     MaskDesign(
-      operatorCount: operators, formats: WeightFormat.all, seed: seed, maskSize: 4,
+      operatorCount: operators, formats: WeightFormat.evenSteps, seed: seed, maskSize: 4,
       partitionCount: 6, denseCount: 5)
   }
 
@@ -49,7 +50,7 @@ struct MaskDesignTests {
     }
     #expect(company(first).intersection(company(second)).count <= 2)
     let width = { (mask: Mask) in
-      Set(mask.formatIndices.compactMap { $0 }.map { WeightFormat.all[$0].bitWidth })
+      Set(mask.formatIndices.compactMap { $0 }.map { WeightFormat.evenSteps[$0].bitWidth })
     }
     #expect(width(first[0]) != width(second[0]))
   }

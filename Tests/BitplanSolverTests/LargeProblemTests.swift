@@ -1,6 +1,7 @@
 import BitplanCore
 import BitplanSearch
 import BitplanSolver
+import BitplanTestSupport
 import Testing
 
 /// Instances of the sizes that real models give. Correctness is asserted; seconds are printed,
@@ -47,7 +48,7 @@ import Testing
       ? try SyntheticProblems.frontiers(
         shapes: shapes, pointCount: instance.formats, tightness: tightness, seed: 11)
       : try SyntheticProblems.perFormat(
-        shapes: shapes, formats: Array(WeightFormat.all.prefix(instance.formats)),
+        shapes: shapes, formats: Array(WeightFormat.evenSteps.prefix(instance.formats)),
         tightness: tightness, seed: 11)
     var options = SearchOptions()
     options.relativeGap = instance.relativeGap
@@ -91,7 +92,7 @@ import Testing
     // Asking for the optimum of thousands of operators leaves a core of thousands of choices.
     let problem = try SyntheticProblems.perFormat(
       shapes: SyntheticProblems.shapes(layers: 714, width: 1024),
-      formats: Array(WeightFormat.all.prefix(6)), tightness: [0.3, 0.3, 0.5], seed: 11)
+      formats: Array(WeightFormat.evenSteps.prefix(6)), tightness: [0.3, 0.3, 0.5], seed: 11)
     var options = SearchOptions()
     options.relativeGap = 0
     options.timeLimitSeconds = 1

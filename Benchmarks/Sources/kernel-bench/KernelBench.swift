@@ -13,6 +13,7 @@ struct KernelBench {
   var instructionSets = InstructionSet.supported.suffix(2).map { $0 }
   var formats = WeightFormat.all.filter {
     $0.groupSize == 128 || $0.identifier.hasPrefix("int4") || $0.coding == .float16
+      || $0.coding == .blockFloat || $0.identifier == "nl4_g64"
   }
   var shapes = [
     MatrixShape(outputFeatures: 4096, inputFeatures: 4096),
@@ -94,7 +95,8 @@ struct KernelBench {
       var generator = SeededGenerator(state: 1)
       for index in 0..<bytes.count / 8 {
         bytes.storeBytes(
-          of: generator.next() & 0x3BFF_3BFF_3BFF_3BFF, toByteOffset: 8 * index, as: UInt64.self)
+          of: generator.next() & 0x3BBF_3BBF_3BBF_3BBF | 0x2040_2040_2040_2040,
+          toByteOffset: 8 * index, as: UInt64.self)
       }
     }
     switch mode {
@@ -120,6 +122,10 @@ struct KernelBench {
           for format in formats {
             for batch in tokens where batch > 8 || set == instructionSets.first {
               rows += measure(format, shape, batch, context)
+              if kernels.hasLookup, batch == 1, format.coding == .binary {
+                rows += measure(
+                  format, shape, batch, KernelContext(kernels: kernels.withoutLookup, pool: pool))
+              }
               roofline.measure(memory, pool)
             }
           }
@@ -156,12 +162,15 @@ struct KernelBench {
       "format": format.identifier, "shape": "\(shape)", "tokens": "\(batch)",
       "threads": "\(context.pool.threadCount)",
       "instructionSet": context.kernels.instructionSet.rawValue,
+      "lookupTables": "\(context.kernels.hasLookup)",
       "kernelBuild": KernelSet.build, "repeats": "\(samples.seconds.count)",
       "weights": "cold: \(copies) copies in \(memory.count >> 20) MiB, one after the other",
     ]
     let bytes = Double(layout.storedBytes)
     let line =
-      "| \(context.kernels.instructionSet.rawValue) | \(shape) | \(format) | \(batch) "
+      "| \(context.kernels.instructionSet.rawValue)"
+      + (context.kernels.hasLookup || format.coding != .binary || batch > 1 ? "" : ", masked planes")
+      + " | \(shape) | \(format) | \(batch) "
       + "| \(text(samples.best * 1e3)) | \(text(samples.median * 1e3)) "
       + "| \(text(bytes / samples.best / 1e9)) | \(text(operations / samples.best / 1e9)) |"
     return [

@@ -6,13 +6,15 @@
 ///
 /// 1. **codes**, ordered `[tile][group]`; one group of one tile takes `2 · bitWidth · groupSize`
 ///    bytes. A bit width is stored as *planes* of 8, 4, 2 or 1 bits (3 = 2 + 1, 5 = 4 + 1,
-///    6 = 4 + 2), the low bits in the first plane, each plane contiguous inside the group. A plane
-///    of `p` bits stores `8/p` consecutive units in 64 bytes: byte `i` holds the bits of byte `i`
-///    of unit `u` at bit position `p · (u mod 8/p)`.
-/// 2. **scales**, binary16, ordered `[tile][group][row]`.
-/// 3. **zero points** (affine only), ordered `[tile][group]`; `2 · bitWidth` bytes each: planes as
+///    6 = 4 + 2; binary coding: all of 1 bit), the low bits in the first plane, each plane
+///    contiguous inside the group. A plane of `p` bits stores `8/p` consecutive units in 64 bytes:
+///    byte `i` holds the bits of byte `i` of unit `u` at bit position `p · (u mod 8/p)`.
+/// 2. **scales**, binary16, ordered `[tile][group][row]`; `[tile][row]` where rows have one scale;
+///    `[tile][group][bit][row]` for binary coding; one exponent byte each for block floating point.
+/// 3. **zero points**, ordered `[tile][group]`. Affine: `2 · bitWidth` bytes each, planes as
 ///    for the codes, where a plane of `p` bits takes `2·p` bytes and byte `i` holds row
-///    `i + j · 2p` at bit position `p · j`, for `j < 8/p`.
+///    `i + j · 2p` at bit position `p · j`, for `j < 8/p`. Two-level: one ``TwoLevelCode`` byte a
+///    row. Binary coding: one binary16 offset a row. Other formats have no such section.
 ///
 /// `f16` has one section: binary16 weights ordered `[tile][inputFeature][row]`.
 ///
@@ -39,12 +41,28 @@ public struct PackedLayout: Hashable, Sendable {
   public var tileCount: Int { (shape.outputFeatures + Self.tileHeight - 1) / Self.tileHeight }
   /// Groups along the input features; for `f16`, the input features themselves.
   public var groupCount: Int { (shape.inputFeatures + format.groupSize - 1) / format.groupSize }
+  /// Scales of one output feature.
+  public var scalesPerRow: Int {
+    switch format.coding {
+    case .affine, .symmetric, .nonlinear, .blockFloat: groupCount
+    case .perRow, .twoLevel: 1
+    case .binary: groupCount * format.bitWidth
+    case .float16: 0
+    }
+  }
   /// Input features with padding.
   public var paddedInputFeatures: Int { groupCount * format.groupSize }
   /// Bytes of the codes of one group of one tile (`f16`: of one input feature of one tile).
   public var codeBytesPerGroup: Int { 2 * format.bitWidth * format.groupSize }
   /// Bytes of the zero points of one group of one tile; 0 where none are stored.
-  public var zeroPointBytesPerGroup: Int { format.coding == .affine ? 2 * format.bitWidth : 0 }
+  public var zeroPointBytesPerGroup: Int {
+    switch format.coding {
+    case .affine: 2 * format.bitWidth
+    case .twoLevel: Self.tileHeight
+    case .binary: 2 * Self.tileHeight
+    case .symmetric, .nonlinear, .blockFloat, .perRow, .float16: 0
+    }
+  }
 
   /// Size of the codes section without its end padding.
   public var codesBytes: Int { tileCount * groupCount * codeBytesPerGroup }
@@ -52,7 +70,7 @@ public struct PackedLayout: Hashable, Sendable {
   public var scalesOffset: Int { Self.aligned(codesBytes) }
   /// Size of the scales section without its end padding.
   public var scalesBytes: Int {
-    format.coding == .float16 ? 0 : tileCount * groupCount * Self.tileHeight * 2
+    tileCount * scalesPerRow * Self.tileHeight * (format.coding == .blockFloat ? 1 : 2)
   }
   /// Start of the zero-points section.
   public var zeroPointsOffset: Int { scalesOffset + Self.aligned(scalesBytes) }
@@ -61,7 +79,8 @@ public struct PackedLayout: Hashable, Sendable {
   /// Everything: what one segment takes in a packed checkpoint.
   public var storedBytes: Int { zeroPointsOffset + Self.aligned(zeroPointsBytes) }
 
-  /// The widths of the planes of `bitWidth`, low bits first, such as `[4, 1]` for 5.
+  /// The widths of the planes of `bitWidth`, low bits first, such as `[4, 1]` for 5. Binary coding
+  /// has planes of one bit instead.
   public static func planes(ofBitWidth bitWidth: Int) -> [Int] {
     switch bitWidth {
     case 3: [2, 1]

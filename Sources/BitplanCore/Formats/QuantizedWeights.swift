@@ -1,10 +1,20 @@
 /// The weights of one segment as codes, row-major, before packing.
 public struct QuantizedWeights: Sendable {
-  /// What is stored, by coding.
+  /// What is stored, by coding. Scales and offsets are binary16 bit patterns.
   public enum Payload: Sendable {
-    /// Codes `[outputFeatures, inputFeatures]`, one byte each; scales (binary16 bit patterns) and
-    /// zero points `[outputFeatures, groups]`. Symmetric formats have an empty `zeroPoints`.
+    /// Affine, symmetric, non-linear and per-row formats: codes `[outputFeatures, inputFeatures]`,
+    /// one byte each; scales `[outputFeatures, scalesPerRow]`; zero points
+    /// `[outputFeatures, groups]`, empty unless the format is affine.
     case integer(codes: [UInt8], scales: [UInt16], zeroPoints: [UInt8])
+    /// Block floating point: codes as above and exponents `[outputFeatures, groups]`; the scale is
+    /// `2^(exponent − 127)`, and 0 for exponent 0.
+    case blockFloat(codes: [UInt8], exponents: [UInt8])
+    /// Two-level formats: codes as above, scales `[outputFeatures]`, and integer scales with zero
+    /// points `[outputFeatures, groups]`.
+    case twoLevel(codes: [UInt8], scales: [UInt16], levels: [TwoLevelCode])
+    /// Binary coding: codes as above, bit `i` for `scale_i`; scales
+    /// `[outputFeatures, groups, bitWidth]`; offsets `[outputFeatures, groups]`.
+    case binary(codes: [UInt8], scales: [UInt16], offsets: [UInt16])
     /// Binary16 bit patterns `[outputFeatures, inputFeatures]`.
     case float16([UInt16])
   }
@@ -18,43 +28,39 @@ public struct QuantizedWeights: Sendable {
 
   /// The array sizes must agree with `format` and `shape`, and codes must be below `2^bitWidth`.
   public init(format: WeightFormat, shape: MatrixShape, payload: Payload) {
+    let layout = PackedLayout(format, shape)
+    let groups = shape.outputFeatures * layout.groupCount
+    let scaleCount = shape.outputFeatures * layout.scalesPerRow
+    let holds: [WeightFormat.Coding]
     switch payload {
     case .integer(let codes, let scales, let zeroPoints):
-      let groups = PackedLayout(format, shape).groupCount
+      holds = [.affine, .symmetric, .nonlinear, .perRow]
       precondition(codes.count == shape.weightCount, "one code for every weight")
-      precondition(scales.count == shape.outputFeatures * groups, "one scale for every group")
+      precondition(scales.count == scaleCount, "one scale for every group, or for every row")
       precondition(
-        zeroPoints.count == (format.coding == .affine ? scales.count : 0),
+        zeroPoints.count == (format.coding == .affine ? groups : 0),
         "one zero point for every group of an affine format")
+    case .blockFloat(let codes, let exponents):
+      holds = [.blockFloat]
+      precondition(codes.count == shape.weightCount, "one code for every weight")
+      precondition(exponents.count == groups, "one exponent for every group")
+    case .twoLevel(let codes, let scales, let levels):
+      holds = [.twoLevel]
+      precondition(codes.count == shape.weightCount, "one code for every weight")
+      precondition(scales.count == scaleCount, "one scale for every row")
+      precondition(levels.count == groups, "one integer scale for every group")
+    case .binary(let codes, let scales, let offsets):
+      holds = [.binary]
+      precondition(codes.count == shape.weightCount, "one code for every weight")
+      precondition(scales.count == scaleCount, "one scale for every bit of every group")
+      precondition(offsets.count == groups, "one offset for every group")
     case .float16(let values):
-      precondition(format.coding == .float16 && values.count == shape.weightCount)
+      holds = [.float16]
+      precondition(values.count == shape.weightCount, "one value for every weight")
     }
+    precondition(holds.contains(format.coding), "\(format) does not store this payload")
     self.format = format
     self.shape = shape
     self.payload = payload
-  }
-
-  /// The real weights that the codes stand for, `[outputFeatures, inputFeatures]`, row-major.
-  public func dequantized() -> [Float] {
-    switch payload {
-    case .float16(let values):
-      return values.map { Float(Float16(bitPattern: $0)) }
-    case .integer(let codes, let scales, let zeroPoints):
-      let groups = PackedLayout(format, shape).groupCount
-      let (columns, groupSize) = (shape.inputFeatures, format.groupSize)
-      let middle = 1 << (format.bitWidth - 1)
-      var result = [Float](repeating: 0, count: codes.count)
-      for row in 0..<shape.outputFeatures {
-        for group in 0..<groups {
-          let scale = Float(Float16(bitPattern: scales[row * groups + group]))
-          let zero = zeroPoints.isEmpty ? middle : Int(zeroPoints[row * groups + group])
-          for column in group * groupSize..<min((group + 1) * groupSize, columns) {
-            let index = row * columns + column
-            result[index] = scale * Float(Int(codes[index]) - zero)
-          }
-        }
-      }
-      return result
-    }
   }
 }

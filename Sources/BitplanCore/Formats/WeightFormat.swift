@@ -9,6 +9,19 @@ public struct WeightFormat: Hashable, Sendable {
     case affine
     /// `w ≈ scale · (code − 2^(bitWidth−1))`; scale is binary16; no stored zero point.
     case symmetric
+    /// `w ≈ scale · level[code]` with the 16 levels of ``NonlinearLevels``; scale is binary16.
+    case nonlinear
+    /// `w ≈ scale · (code − 2^(bitWidth−1))` where the scale is `2^(exponent − 127)` and the
+    /// exponent one byte a group; exponent 0 stands for a scale of 0.
+    case blockFloat
+    /// `w ≈ scale · (code − 2^(bitWidth−1))` with one binary16 scale an output feature.
+    case perRow
+    /// `w ≈ scale · groupScale · (code − zeroPoint)`: a binary16 scale an output feature, an
+    /// integer scale of 1…16 and a zero point of 0…15 a group (see ``TwoLevelCode``).
+    case twoLevel
+    /// `w ≈ offset + Σ_i ±scale_i`, plus where bit `i` of the code is 1: one binary16 scale for
+    /// every bit and a binary16 offset a group.
+    case binary
     /// The weight itself as IEEE 754 binary16.
     case float16
   }
@@ -17,7 +30,8 @@ public struct WeightFormat: Hashable, Sendable {
   public let coding: Coding
   /// Bits of one code; 16 for ``Coding/float16``.
   public let bitWidth: Int
-  /// Consecutive weights along input features that share a scale; 1 where there is no scale.
+  /// Consecutive weights along input features that share a scale; 1 where there is no scale, and
+  /// for ``Coding/perRow``, whose rows have one scale, the run in which weights are packed.
   public let groupSize: Int
 
   /// The name on disk and on the command line, such as `int4_g64`.
@@ -25,22 +39,61 @@ public struct WeightFormat: Hashable, Sendable {
     switch coding {
     case .affine: "int\(bitWidth)_g\(groupSize)"
     case .symmetric: "int\(bitWidth)_g\(groupSize)s"
+    case .nonlinear: "nl\(bitWidth)_g\(groupSize)"
+    case .blockFloat: "bfp\(bitWidth)_b\(groupSize)"
+    case .perRow: "int\(bitWidth)_row"
+    case .twoLevel: "int\(bitWidth)_g\(groupSize)q"
+    case .binary: "bcq\(bitWidth)_g\(groupSize)"
     case .float16: "f16"
     }
   }
 
+  /// Consecutive input features whose activations share a scale: the group size; 1 for binary16
+  /// weights, which are multiplied by the activations themselves; ``wholeToken`` where every token
+  /// has one scale.
+  public var activationGroupSize: Int {
+    switch coding {
+    case .perRow, .twoLevel: Self.wholeToken
+    case .affine, .symmetric, .nonlinear, .blockFloat, .binary, .float16: groupSize
+    }
+  }
+
+  /// An activation group size that spans any number of input features.
+  public static let wholeToken = Int.max
+
+  /// Most input features that the format's integer sums have room for; see `bitplan_kernels.h`.
+  public var maximumInputFeatures: Int {
+    activationGroupSize == Self.wholeToken ? 1 << 17 : Int(Int32.max)
+  }
+
   /// Every format, in ascending order of bit width, then descending group size.
   public static let all: [WeightFormat] = {
-    var formats: [WeightFormat] = []
-    for bits in [2, 3, 4, 5, 6, 8] {
-      for group in [128, 64, 32] {
-        formats.append(WeightFormat(coding: .affine, bitWidth: bits, groupSize: group))
+    var formats: [WeightFormat] = [.f16]
+    func add(_ coding: Coding, bits: [Int], groups: [Int]) {
+      for bits in bits {
+        for group in groups {
+          formats.append(WeightFormat(coding: coding, bitWidth: bits, groupSize: group))
+        }
       }
     }
-    formats.append(WeightFormat(coding: .symmetric, bitWidth: 8, groupSize: 128))
-    formats.append(.f16)
-    return formats
+    add(.affine, bits: [2, 3, 4, 5, 6, 8], groups: [128, 64, 32])
+    add(.symmetric, bits: [8], groups: [128])
+    add(.nonlinear, bits: [4], groups: [128, 64, 32])
+    add(.blockFloat, bits: [4, 6, 8], groups: [32])
+    add(.perRow, bits: [8], groups: [128])
+    add(.twoLevel, bits: [4], groups: [128])
+    add(.binary, bits: [1, 2, 3, 4], groups: [128])
+    return formats.sorted()
   }()
+
+  /// The formats that a search chooses among unless it is told others: those whose codes error
+  /// feedback finds; the others lose to them at equal size. In the order of ``all``.
+  public static let candidates: [WeightFormat] = all.filter {
+    switch $0.coding {
+    case .affine, .symmetric, .float16: true
+    case .nonlinear, .twoLevel, .blockFloat, .perRow, .binary: false
+    }
+  }
 
   /// Binary16 weights: the closest to lossless, and what pins and small operators fall back to.
   public static let f16 = WeightFormat(coding: .float16, bitWidth: 16, groupSize: 1)

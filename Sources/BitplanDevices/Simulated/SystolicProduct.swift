@@ -36,26 +36,32 @@ public struct SystolicProduct: Hashable, Sendable {
 
   /// The product that `format` asks of `array`.
   ///
-  /// Codes of 2 to 8 bits are what they are. Activations have the array's width, 8 bits at least.
+  /// Codes of 1 to 8 bits are what they are, but those that stand for 8-bit levels arrive as such:
+  /// an array has no tables and no second scale. Activations have the array's width, 8 bits at least.
   /// Binary16 weights meet binary16 activations: on an array whose elements are narrower than 16
   /// bits both are taken as significands with sign, 12 bits, in several cycles each.
   public init(format: WeightFormat, shape: MatrixShape, tokens: Int, on array: SystolicArray) {
     let width: (weight: Int, activation: Int)
     switch format.coding {
-    case .affine, .symmetric: width = (format.bitWidth, max(8, array.activationBits))
+    case .affine, .symmetric, .blockFloat, .perRow, .binary:
+      width = (format.bitWidth, max(8, array.activationBits))
+    case .nonlinear, .twoLevel: width = (8, max(8, array.activationBits))
     case .float16:
       width = (array.weightBits < 16 ? 12 : 16, array.activationBits < 16 ? 12 : 16)
     }
     let scaleBits =
       switch format.coding {
       case .affine: 16 + format.bitWidth
-      case .symmetric: 16
+      case .symmetric, .nonlinear, .perRow: 16
+      case .blockFloat, .twoLevel: 8
+      case .binary: 16 * (format.bitWidth + 1)
       case .float16: 0
       }
     self.init(
       outputFeatures: shape.outputFeatures, inputFeatures: shape.inputFeatures, tokens: tokens,
       weightBits: width.weight, activationBits: width.activation,
-      groupSize: format.coding == .float16 ? shape.inputFeatures : format.groupSize,
+      groupSize: format.coding == .float16 || format.coding == .perRow
+        ? shape.inputFeatures : format.groupSize,
       scaleBits: scaleBits)
   }
 

@@ -20,7 +20,7 @@ public struct PlanRequest: Sendable {
   public var remeasure = false
   /// Text to measure on.
   public var calibration: String?
-  /// Candidate formats; all by default.
+  /// Candidate formats; `WeightFormat.candidates` by default.
   public var formats: [WeightFormat]?
   /// Equivalence transforms that the plan may use.
   public var transforms = TransformSelection.none

@@ -63,7 +63,7 @@ extension Workbench {
   ) throws -> StoredSensitivity {
     let model = source.model
     let windows = try calibrationWindows(source, request.calibration)
-    let formats = request.formats ?? WeightFormat.all
+    let formats = try CandidateFormats.chosen(request.formats, for: model)
     guard let method = MaskGuidedEstimation.Method(rawValue: request.method) else {
       throw PipelineError(
         .invalidInput,

@@ -13,7 +13,7 @@ extension Workbench {
   /// is reused; what it lacks is measured and added.
   ///
   /// - Parameters:
-  ///   - formats: formats to time; all by default.
+  ///   - formats: formats to time; `WeightFormat.candidates` by default.
   ///   - output: file to keep the profile in; `$BITPLAN_HOME/Profiles/NAME.json` by default.
   ///   - refresh: measure again what is already there.
   public func profile(
@@ -21,7 +21,8 @@ extension Workbench {
     refresh: Bool = false
   ) throws(PipelineError) -> ProfileStore.Stored {
     do {
-      return try makeProfile(source, formats ?? WeightFormat.all, output, refresh)
+      let formats = try CandidateFormats.chosen(formats, for: source.model)
+      return try makeProfile(source, formats, output, refresh)
     } catch {
       throw PipelineError(wrapping: error)
     }
@@ -33,7 +34,7 @@ extension Workbench {
     formats: [WeightFormat]? = nil, output: String? = nil, refresh: Bool = false
   ) throws(PipelineError) -> ProfileStore.Stored {
     do {
-      return try makeProfile(nil, formats ?? WeightFormat.all, output, refresh)
+      return try makeProfile(nil, formats ?? WeightFormat.candidates, output, refresh)
     } catch {
       throw PipelineError(wrapping: error)
     }

@@ -25,6 +25,20 @@
 // Bounds: u ≤ 255, |a| ≤ 127, g ≤ 128, so |Σ u·a| ≤ 255·127·128 = 4,145,280; |Σ a| ≤ 127·128 =
 // 16,256 fits in 16 bits; |z·Σ a| ≤ 255·16,256 = 4,145,280; any partial sum of both stays below
 // 8,290,560 < 2^24, so 32-bit sums never overflow and (float)d is exact.
+//
+// The families of weights:
+//   - integer: as above;
+//   - non-linear: u is the level of the code plus 128, z = 128, so all bounds hold;
+//   - block floating point: s is 2^(exponent − 127), or 0 for exponent 0; z = 2^(bit width − 1);
+//   - per row: one group as long as the row, z = 128, and one activation scale a token;
+//   - two-level: the same, of the signed bytes (group scale · (code − zero point)) mod 256;
+//   - binary: for every group and every bit i of the codes, in order, with b = ±1 for bit 1 and 0,
+//         d_i = Σ b·a, y = fma((float)d_i, s_i·t, y),
+//     and after the last bit y = fma((float)Σ a, offset·t, y).
+//
+// A row of signed bytes has |d| ≤ 128·127·2^17 = 2,130,706,432 < 2^31 for up to 2^17 = 131,072
+// input features, the most that per-row and two-level weights may have. On the way sums may wrap
+// modulo 2^32; the result is exact. (float)d rounds to nearest, ties to even.
 
 #ifdef __cplusplus
 extern "C" {
@@ -45,14 +59,26 @@ typedef enum {
   BP_ISA_COUNT
 } bp_isa;
 
+/// What the codes of a segment mean; see the arithmetic above.
+typedef enum {
+  BP_FAMILY_INTEGER = 0,
+  BP_FAMILY_NONLINEAR = 1,
+  BP_FAMILY_BLOCK_FLOAT = 2,
+  BP_FAMILY_PER_ROW = 3,
+  BP_FAMILY_TWO_LEVEL = 4,
+  BP_FAMILY_BINARY = 5
+} bp_family;
+
 /// Packed integer weights of one segment (see PackedLayout.swift for the place of every byte).
 typedef struct {
   /// `[tile][group]`, `2 · bit_width · group_size` bytes each.
   const uint8_t *codes;
-  /// binary16, `[tile][group][16]`.
+  /// binary16, `[tile][group][16]`; per row and two-level `[tile][16]`; binary
+  /// `[tile][group][bit][16]`; NULL for block floating point.
   const uint16_t *scales;
   /// `[tile][group]`, `2 · bit_width` bytes each; NULL when every zero point is
-  /// `2^(bit_width − 1)`.
+  /// `2^(bit_width − 1)`. Two-level: `[tile][group][16]`, the zero point in the low four bits, the
+  /// group scale minus 1 in the high ones.
   const uint8_t *zero_points;
   /// Logical output features; the last tile may hold fewer than 16.
   int64_t rows;
@@ -60,8 +86,14 @@ typedef struct {
   int64_t groups;
   /// 32, 64 or 128.
   int32_t group_size;
-  /// 2, 3, 4, 5, 6 or 8.
+  /// 2, 3, 4, 5, 6 or 8; binary: 1 to 4.
   int32_t bit_width;
+  /// What the codes mean.
+  bp_family family;
+  /// Block floating point: `[tile][group][16]`; otherwise NULL.
+  const uint8_t *exponents;
+  /// Binary: binary16, `[tile][group][16]`; otherwise NULL.
+  const uint16_t *offsets;
 } bp_matrix;
 
 /// Activations as signed bytes.
@@ -74,9 +106,10 @@ typedef struct {
 typedef struct {
   /// Codes in −127…127.
   int8_t *codes;
-  /// `[block of tokens][group][token of the block]`.
+  /// `[block of tokens][group][token of the block]`; with `per_token`,
+  /// `[block of tokens][token of the block]`.
   float *scales;
-  /// −Σ a, same order as `scales`.
+  /// −Σ a of every group, `[block of tokens][group][token of the block]`.
   int32_t *negated_sums;
   /// Logical tokens.
   int64_t tokens;
@@ -88,6 +121,8 @@ typedef struct {
   int32_t block;
   /// Consecutive input features of one token; divides `group_size`.
   int32_t depth;
+  /// Whether all groups of a token share one scale.
+  int32_t per_token;
 } bp_activations;
 
 /// Where results go: token `t` and packed row `r` to `values[t · stride + row_map[r]]`.
@@ -139,7 +174,45 @@ typedef struct {
       const uint16_t *w, int64_t rows, int64_t input_features, const float *x, int64_t x_stride,
       const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t token_begin,
       int64_t token_end);
+
+  /// The families besides the integer one that `multiply` takes, `1 << family` each; the scalar
+  /// kernels stand in for the others.
+  uint32_t families;
+
+  /// As `quantize`, with one scale a token: m is the largest magnitude of the whole token. NULL
+  /// where the scalar kernel stands in.
+  void (*quantize_tokens)(
+      const float *x, int64_t stride, int64_t input_features, const bp_activations *out,
+      int64_t block_begin, int64_t block_end);
+
+  /// Binary coding by lookup tables, for one token; NULL where `multiply` is what there is.
+  /// `scratch` has `BP_LOOKUP_BYTES` for every input feature, padding included. To be used only
+  /// where `bp_lookup_supported` says so.
+  void (*multiply_lookup)(
+      const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+      int64_t tile_end, void *scratch);
 } bp_kernels;
+
+/// Bytes of lookup tables for one input feature.
+#define BP_LOOKUP_BYTES 8
+
+/// Whether this CPU can run the `multiply_lookup` of the kernels that it supports.
+int bp_lookup_supported(void);
+
+// What callers call: the kernels of `kernels`, or the scalar ones for a family or a kind of
+// activations that `kernels` lacks. The scalar kernels take activations in any order.
+
+/// Quantizes some blocks of tokens, by groups or, with `out->per_token`, with one scale a token.
+void bp_quantize(
+    const bp_kernels *kernels, const float *x, int64_t stride, int64_t input_features,
+    const bp_activations *out, int64_t block_begin, int64_t block_end);
+/// Bytes of scratch memory that one thread's `bp_multiply` needs.
+size_t bp_scratch_bytes(const bp_kernels *kernels, const bp_matrix *w, int64_t tokens);
+/// y = W · x for some tiles and some blocks of tokens.
+void bp_multiply(
+    const bp_kernels *kernels, const bp_matrix *w, const bp_activations *x, const bp_output *y,
+    int64_t tile_begin, int64_t tile_end, int64_t block_begin, int64_t block_end,
+    void *scratch);
 
 /// Whether this binary contains `isa` and this CPU and operating system can run it.
 int bp_isa_supported(bp_isa isa);
@@ -157,8 +230,14 @@ int32_t bp_processor_count(void);
 void bp_pack_codes(
     const uint8_t *codes, int64_t rows, int64_t input_features, int32_t bit_width,
     int32_t group_size, uint8_t *packed);
-/// Writes the scales section from `[rows][groups]`.
-void bp_pack_scales(const uint16_t *scales, int64_t rows, int64_t groups, uint16_t *packed);
+/// Writes the codes section of binary coding: planes of one bit.
+void bp_pack_bit_planes(
+    const uint8_t *codes, int64_t rows, int64_t input_features, int32_t bit_width,
+    int32_t group_size, uint8_t *packed);
+/// Writes 16-bit values `[rows][count]` as `[tile][count][16]`: scales and offsets.
+void bp_pack_scales(const uint16_t *scales, int64_t rows, int64_t count, uint16_t *packed);
+/// Writes bytes `[rows][count]` as `[tile][count][16]`: exponents and two-level codes.
+void bp_pack_bytes(const uint8_t *bytes, int64_t rows, int64_t count, uint8_t *packed);
 /// Writes the zero-points section from `[rows][groups]`.
 void bp_pack_zero_points(
     const uint8_t *zero_points, int64_t rows, int64_t groups, int32_t bit_width, uint8_t *packed);
@@ -169,11 +248,18 @@ void bp_pack_float16(
 /// One row's codes, `[input_features]`.
 void bp_unpack_row_codes(
     const bp_matrix *w, int64_t row, int64_t input_features, uint8_t *codes);
-/// The scale of one group of one row.
+/// The binary16 scale of one group of one row; the group is 0 where rows have one scale, and
+/// `group · bit_width + bit` for binary coding.
 uint16_t bp_scale(const bp_matrix *w, int64_t row, int64_t group);
 /// The zero point of one group of one row.
 int32_t bp_zero_point(const bp_matrix *w, int64_t row, int64_t group);
-/// One row's weights, `scale · (code − zero point)`, `[input_features]`.
+/// The two-level code of one group of one row.
+uint8_t bp_two_level_code(const bp_matrix *w, int64_t row, int64_t group);
+/// The exponent of one group of one row of block floating point.
+uint8_t bp_exponent(const bp_matrix *w, int64_t row, int64_t group);
+/// The binary16 offset of one group of one row of binary coding.
+uint16_t bp_offset(const bp_matrix *w, int64_t row, int64_t group);
+/// One row's weights, as the family says, `[input_features]`.
 void bp_dequantize_row(const bp_matrix *w, int64_t row, int64_t input_features, float *out);
 /// One row of binary16 weights as floats.
 void bp_dequantize_row_float16(
