@@ -151,7 +151,7 @@ public struct PlanSearch: Sendable {
     return try problem.stability(
       of: candidates, budgets: inputs.budgets, goal: inputs.goal,
       resamples: inputs.resampleCount, seed: stabilitySeed,
-      timeLimitSeconds: min(2, inputs.timeLimitSeconds))
+      timeLimitSeconds: inputs.timeLimitSeconds)
   }
 
   /// The least predicted loss at other sizes, from the smallest plan to 8-bit ones.
