@@ -27,13 +27,11 @@ enum MixedRule {
     }
     var bands: [Band] = []
     var featureCount = 0
-    let height = PackedLayout.tileHeight
     for (index, row) in table.rows.enumerated() {
-      guard let losses = row.bands?.losses[position] else { continue }
-      let count = row.operatorDescription.shape.outputFeatures
-      featureCount += count
-      for (band, loss) in losses.enumerated() {
-        let rows = min(height, count - band * height)
+      guard let ranked = row.bands else { continue }
+      featureCount += ranked.rowOrder.count
+      for (band, loss) in ranked.losses[position].enumerated() {
+        let rows = ranked.rowCount(band)
         bands.append(
           Band(index: index, band: band, rows: rows, lossPerRow: loss / Double(rows)))
       }
@@ -50,12 +48,13 @@ enum MixedRule {
     }
     return table.rows.enumerated().map { index, row in
       let count = row.operatorDescription.shape.outputFeatures
-      guard let order = row.bands?.rowOrder, let chosen = taken[index] else {
+      guard let ranked = row.bands, let chosen = taken[index] else {
         return [Plan.Segment(format: low, rows: [0..<count])]
       }
       var isHigh = [Bool](repeating: false, count: count)
       for band in chosen {
-        for place in band * height..<min((band + 1) * height, count) { isHigh[order[place]] = true }
+        let first = band * ranked.height
+        for row in ranked.rowOrder[first..<first + ranked.rowCount(band)] { isHigh[row] = true }
       }
       return [(low, false), (high, true)].compactMap { format, wanted in
         let rows = ranges((0..<count).filter { isHigh[$0] == wanted })

@@ -289,7 +289,7 @@ extension SensitivityTable.Options {
       && self
         == SensitivityTable.Options(
           method: wanted.method, seed: wanted.seed, passCount: wanted.passCount, formats: formats,
-          quantizer: wanted.quantizer)
+          quantizer: wanted.quantizer, transforms: wanted.transforms)
   }
 }
 

@@ -34,7 +34,7 @@ extension Workbench {
     let shapes =
       source?.model.operators.filter(\.isMultiplied).map(\.shape)
       ?? [512, 1024, 2048].map { MatrixShape(outputFeatures: $0, inputFeatures: $0) }
-    let formats = formats ?? WeightFormat.all
+    let formats = formats ?? WeightFormat.candidates
     // As large as the packed weights of a 4-bit plan, as measured profiles have it.
     let workingSet = shapes.reduce(0) { $0 + $1.weightCount / 2 }
     let profile: DeviceProfile
