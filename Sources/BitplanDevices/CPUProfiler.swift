@@ -29,9 +29,9 @@ public struct CPUProfiler {
   /// How carefully to measure.
   public struct Options: Sendable {
     /// Rounds that must survive the drift check.
-    public var rounds = 9
+    public var rounds = 25
     /// Rounds tried before the best ones are taken as they are.
-    public var maximumRounds = 15
+    public var maximumRounds = 40
     /// A round's probe may be slower than the median probe by this share.
     public var driftTolerance = 0.15
     /// Shortest time of one sample, in seconds: short operators are repeated to reach it.

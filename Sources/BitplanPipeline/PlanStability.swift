@@ -71,7 +71,7 @@ extension PlanProblem {
   }
 
   /// A largest share of the loss that ties may cost together.
-  static let tieShare = 0.005
+  static let tieShare = 0.0004
 
   /// Gives ties to the faster choice: an operator takes a candidate that decodes faster, is no
   /// larger and no slower in prefill, and loses more by no more than its standard error; the time it

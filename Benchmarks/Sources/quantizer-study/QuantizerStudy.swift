@@ -8,7 +8,7 @@ import Foundation
 
 /// What transforms, cache formats and side branches are worth on one model.
 ///
-///     quantizer-study transforms|cache|branches MODEL [--formats int4_g128,int3_g64]
+///     quantizer-study transforms|cache|branches|layers MODEL [--formats int4_g128,int3_g64]
 ///                     [--windows 16] [--out results.json]
 ///
 /// `MODEL` is a folder with `calibration.txt` and `evaluation.txt` beside the checkpoint. Rules are
@@ -24,6 +24,10 @@ struct QuantizerStudy {
   static func main() throws {
     var study = QuantizerStudy()
     try study.parse(Array(CommandLine.arguments.dropFirst()))
+    if study.topic == "layers" {
+      for format in study.formats { try LayerStudy.run(format: format) }
+      return
+    }
     let bench = try Bench(path: study.path, windowCount: study.windowCount)
     let records =
       switch study.topic {
@@ -39,9 +43,10 @@ struct QuantizerStudy {
   }
 
   mutating func parse(_ arguments: [String]) throws {
-    guard arguments.count >= 2, ["transforms", "cache", "branches"].contains(arguments[0]) else {
+    guard arguments.count >= 2, ["transforms", "cache", "branches", "layers"].contains(arguments[0])
+    else {
       throw UsageError(
-        description: "Use: quantizer-study transforms|cache|branches MODEL [options]")
+        description: "Use: quantizer-study transforms|cache|branches|layers MODEL [options]")
     }
     (topic, path) = (arguments[0], arguments[1])
     var rest = arguments.dropFirst(2)

@@ -54,11 +54,16 @@ extension Workbench {
     var existing: DeviceProfile?
     if !refresh, FileManager.default.fileExists(atPath: file.path) {
       let stored = try ProfileStore.read(file)
-      try ProfileStore.requireMatch(stored, key: key)
-      existing = stored.profile
-      if Self.isComplete(stored.profile, for: source?.model, formats: formats) {
-        progress.note("profile: reusing \(file.path)")
-        return stored
+      if output == nil, stored.profile.key.kernelBuild != key.kernelBuild {
+        // Our own file, from before an update: nobody asked for those kernels' times.
+        progress.note("profile: measuring again, since \(file.lastPathComponent) is of older kernels")
+      } else {
+        try ProfileStore.requireMatch(stored, key: key)
+        existing = stored.profile
+        if Self.isComplete(stored.profile, for: source?.model, formats: formats) {
+          progress.note("profile: reusing \(file.path)")
+          return stored
+        }
       }
     }
     let base =
