@@ -3,8 +3,8 @@ internal import BitplanCore
 /// MixLLM's rule: the output features that matter most anywhere in the model get 8 bits, the rest 4.
 ///
 /// Features are ranked by their salience over the whole model, not within their operator, and a fixed
-/// share of them is taken; here they come in bands of the kernel's tile height. Operators without
-/// bands (the head and the embedding) stay at 4 bits.
+/// share of them is taken; here they come in the table's bands. The head and the embedding stay at
+/// 4 bits.
 enum MixedRule {
   /// Share of output features in 8 bits.
   static let share = 0.1
@@ -28,7 +28,7 @@ enum MixedRule {
     var bands: [Band] = []
     var featureCount = 0
     for (index, row) in table.rows.enumerated() {
-      guard let ranked = row.bands else { continue }
+      guard let ranked = row.bands, row.operatorDescription.role == .linear else { continue }
       featureCount += ranked.rowOrder.count
       for (band, loss) in ranked.losses[position].enumerated() {
         let rows = ranked.rowCount(band)

@@ -5,7 +5,7 @@ internal import BitplanSearch
 public enum Granularity: String, Sendable, CaseIterable {
   /// One format an operator.
   case layer
-  /// Rows in bands of the kernel's tile height (MixLLM's output features).
+  /// Rows of one operator in several formats (MixLLM's output features).
   case feature
 }
 
