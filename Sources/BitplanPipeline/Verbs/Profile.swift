@@ -56,7 +56,8 @@ extension Workbench {
       let stored = try ProfileStore.read(file)
       if output == nil, stored.profile.key.kernelBuild != key.kernelBuild {
         // Our own file, from before an update: nobody asked for those kernels' times.
-        progress.note("profile: measuring again, since \(file.lastPathComponent) is of older kernels")
+        progress.note(
+          "profile: measuring again, since \(file.lastPathComponent) is of older kernels")
       } else {
         try ProfileStore.requireMatch(stored, key: key)
         existing = stored.profile
