@@ -192,7 +192,14 @@ static void multiply_integers(
   buffer zeros = {NULL, NULL, 0};
   if (c->zeros) zeros = copy_to_buffer(c->zeros, (size_t)c->zeros_bytes, where);
   const bp_matrix w = {
-      codes.data, scales.data, zeros.data, s.rows, c->groups, s.group_size, s.bit_width,
+      .codes = codes.data,
+      .scales = scales.data,
+      .zero_points = zeros.data,
+      .rows = s.rows,
+      .groups = c->groups,
+      .group_size = s.group_size,
+      .bit_width = s.bit_width,
+      .family = BP_FAMILY_INTEGER,
   };
   const bp_activation_order order = set->activation_order(s.tokens, s.group_size);
   const int64_t blocks = (s.tokens + order.block - 1) / order.block;
@@ -201,8 +208,14 @@ static void multiply_integers(
   buffer a_scales = make_buffer((size_t)(padded * c->groups) * 4, where);
   buffer a_sums = make_buffer((size_t)(padded * c->groups) * 4, where);
   const bp_activations activations = {
-      a.data, a_scales.data, a_sums.data, s.tokens, c->groups, s.group_size, order.block,
-      order.depth,
+      .codes = a.data,
+      .scales = a_scales.data,
+      .negated_sums = a_sums.data,
+      .tokens = s.tokens,
+      .groups = c->groups,
+      .group_size = s.group_size,
+      .block = order.block,
+      .depth = order.depth,
   };
   // Scratch memory is promised to be aligned, so its size is rounded up.
   const size_t scratch_bytes = (set->scratch_bytes(&w, s.tokens) + 63) / 64 * 64;
