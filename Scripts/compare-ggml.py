@@ -263,7 +263,10 @@ def main():
         sys.exit("kernel-bench is not built: swift build -c release --package-path Benchmarks")
     numbers = lambda text: [int(part) for part in text.split(",")]
     shapes = [tuple(int(part) for part in shape.split("x")) for shape in options.shapes.split(",")]
-    wanted = [name for name in options.types.split(",") if name]
+    wanted = [name.upper() for name in options.types.split(",") if name]
+    unknown = set(wanted) - {name for name, _ in PAIRS}
+    if unknown:
+        sys.exit(f"There is no pair for {', '.join(sorted(unknown))}. Choose of: {', '.join(n for n, _ in PAIRS)}.")
     pairs = [pair for pair in PAIRS if not wanted or pair[0] in wanted]
     ggml = GGML()
     options.crashing = [
