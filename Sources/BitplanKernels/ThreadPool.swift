@@ -58,6 +58,20 @@ public final class ThreadPool: Sendable {
     state.release()
   }
 
+  /// Calls `body` for every task of `0..<count` with the thread it runs on, tasks dealt out in turn
+  /// over all threads where they are worth it. Tasks are independent, so the deal changes no result.
+  package func deal(
+    _ count: Int, isWorthwhile: Bool = true, _ body: @Sendable (_ task: Int, _ thread: Int) -> Void
+  ) {
+    guard threadCount > 1, count > 1, isWorthwhile else {
+      for task in 0..<count { body(task, 0) }
+      return
+    }
+    run { thread in
+      for task in stride(from: thread, to: count, by: threadCount) { body(task, thread) }
+    }
+  }
+
   /// One thread of a pool.
   private final class Worker: Sendable {
     private let thread: pthread_t

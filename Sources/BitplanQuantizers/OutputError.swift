@@ -14,15 +14,7 @@ public enum OutputError {
     original: FloatMatrix, quantized: FloatMatrix, samples: FloatMatrix
   ) -> [Double] {
     precondition(original.rows == quantized.rows && original.columns == quantized.columns)
-    let difference = FloatMatrix(rows: original.rows, columns: original.columns)
-    difference.withUnsafeMutableBufferPointer { target in
-      original.withUnsafeBufferPointer { w in
-        quantized.withUnsafeBufferPointer { q in
-          for index in target.indices { target[index] = q[index] - w[index] }
-        }
-      }
-    }
-    return meanSquaredOutput(difference, samples: samples)
+    return meanSquaredOutput(difference(original, quantized), samples: samples)
   }
 
   /// Mean over the samples of `(W_r · x)²`, for every output feature `r`.
@@ -31,15 +23,8 @@ public enum OutputError {
     var sums = [Double](repeating: 0, count: weights.rows)
     guard samples.rows > 0 else { return sums }
     let output = FloatMatrix(rows: samples.rows, columns: weights.rows)
-    output.withUnsafeMutableBufferPointer { y in
-      samples.withUnsafeBufferPointer { x in
-        weights.withUnsafeBufferPointer { w in
-          cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasTrans, Int32(samples.rows), Int32(weights.rows),
-            Int32(weights.columns), 1, x.baseAddress, Int32(samples.columns), w.baseAddress,
-            Int32(weights.columns), 0, y.baseAddress, Int32(weights.rows))
-        }
-      }
+    product(samples, 0, samples.rows, weights, into: output)
+    output.withUnsafeBufferPointer { y in
       for sample in 0..<samples.rows {
         for row in 0..<weights.rows {
           let value = Double(y[sample * weights.rows + row])
@@ -105,6 +90,19 @@ public enum OutputError {
     return zip(expected, unconditional).map {
       LogitCost(expected: $0 * scale, unconditional: $1 * scale)
     }
+  }
+
+  /// `Ŵ − W`, of the shape of both.
+  static func difference(_ original: FloatMatrix, _ quantized: FloatMatrix) -> FloatMatrix {
+    let difference = FloatMatrix(rows: original.rows, columns: original.columns)
+    difference.withUnsafeMutableBufferPointer { target in
+      original.withUnsafeBufferPointer { w in
+        quantized.withUnsafeBufferPointer { q in
+          for index in target.indices { target[index] = q[index] - w[index] }
+        }
+      }
+    }
+    return difference
   }
 
   /// `X[begin ..< begin + count] · Wᵀ`.

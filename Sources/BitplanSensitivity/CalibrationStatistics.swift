@@ -18,22 +18,22 @@ public struct CalibrationStatistics {
   ///   - wideWindows: more windows, for products of input features: a matrix of a thousand features
   ///     takes several thousand tokens to know.
   ///   - quantizer: how codes will be found.
-  ///   - withGradients: also gather gradients, for salience.
+  ///   - gradientSeed: also gather gradients, for salience, on labels drawn with it.
   ///   - begin: called with the name of each stage and its number of steps.
   ///   - progress: called with the steps done; may throw to stop.
   public static func gather(
     _ meter: LossMeter, windows: [[Int]], wideWindows: [[Int]],
-    quantizer: OperatorQuantizer.Method, withGradients: Bool, seed: UInt64, context: KernelContext,
+    quantizer: OperatorQuantizer.Method, gradientSeed: UInt64?, context: KernelContext,
     begin: (String, Int) -> Void, progress: (Int) throws -> Void
   ) throws -> CalibrationStatistics {
     begin("statistics", windows.count)
     let statistics = try meter.prepare(progress: progress)
     let needsCurvature = quantizer == .errorFeedback
     var gradients: GradientStatistics?
-    if withGradients {
+    if let gradientSeed {
       begin("gradients", windows.count)
       gradients = try GradientStatistics.gather(
-        model: meter.model, windows: windows, seed: seed, context: context,
+        model: meter.model, windows: windows, seed: gradientSeed, context: context,
         progress: progress)
     }
     guard needsCurvature else {

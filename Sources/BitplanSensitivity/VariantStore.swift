@@ -63,35 +63,32 @@ public final class VariantStore {
       ).reduce(0, +)
       return signal > 0 ? error / signal : 0
     }
-    let error = meanSquaredLookUpError(index, format, tokens: tokens)
-    return error.signal > 0 ? error.byColumn.reduce(0, +) / error.signal : 0
+    let error = squaredLookUpError(index, format, tokens: tokens)
+    return error.signal > 0 ? error.noise / error.signal : 0
   }
 
-  /// Mean over `tokens` of the squared error of a looked-up row, column by column, and of the row's
-  /// squared length.
-  func meanSquaredLookUpError(
+  /// Sums over `tokens` of the squared error of a looked-up row and of the row's squared length.
+  private func squaredLookUpError(
     _ index: Int, _ format: WeightFormat, tokens: [Int]
-  ) -> (byColumn: [Double], signal: Double) {
+  ) -> (noise: Double, signal: Double) {
     let original = model.floatWeights(of: index)
     let columns = original.columns
     let looked = Array(tokens.prefix(2048))
     let rows = FloatMatrix(rows: looked.count, columns: columns)
     variant(index, format).lookUp(looked, into: rows)
-    var errors = [Double](repeating: 0, count: columns)
-    var signal = 0.0
+    var (noise, signal) = (0.0, 0.0)
     original.withUnsafeBufferPointer { table in
       rows.withUnsafeBufferPointer { quantized in
         for (row, token) in looked.enumerated() {
           for column in 0..<columns {
             let w = Double(table[token * columns + column])
             let difference = Double(quantized[row * columns + column]) - w
-            errors[column] += difference * difference
+            noise += difference * difference
             signal += w * w
           }
         }
       }
     }
-    let count = Double(max(1, looked.count))
-    return (errors.map { $0 / count }, signal / count)
+    return (noise, signal)
   }
 }

@@ -181,27 +181,32 @@ enum PublishedWorkload {
   /// tokens, which is why their sizes are divided by 8 although 64 are run.
   static func publishedLayers(
     _ design: PublishedComparison.Design, _ network: PublishedComparison.Network
-  ) -> [PublishedModel.Layer: Int] {
+  ) -> [(PublishedModel.Layer, Int)] {
     let (count, width) = network.size
-    var layers: [PublishedModel.Layer: Int] = [:]
+    var layers: [(PublishedModel.Layer, Int)] = []
+    func add(_ layer: PublishedModel.Layer, _ count: Int) {
+      if let known = layers.firstIndex(where: { $0.0 == layer }) {
+        layers[known].1 += count
+      } else {
+        layers.append((layer, count))
+      }
+    }
     let isMixPE = design == .mixPEW4A8 || design == .mixPEW4A16
     for (index, shape) in shapes(width).enumerated() {
       for (bits, count) in bits(design, index: index, layers: count) {
-        layers[.init(shape.outputs, shape.inputs, bits: bits), default: 0] += count
+        add(.init(shape.outputs, shape.inputs, bits: bits), count)
       }
       let dequantization =
         isMixPE
         ? (outputs: shape.outputs / 128, inputs: shape.inputs / 8)
         : (outputs: shape.outputs / 8, inputs: shape.inputs)
-      layers[
-        .init(dequantization.outputs, dequantization.inputs, bits: fullBits(design)), default: 0] +=
-        count
+      add(.init(dequantization.outputs, dequantization.inputs, bits: fullBits(design)), count)
     }
     if network.hasPatches {
       var convolution = PublishedModel.Layer(width, 3, bits: fullBits(design))
       convolution.kernel = 16
       convolution.outputSide = 14
-      layers[convolution] = 1
+      add(convolution, 1)
     }
     return layers
   }

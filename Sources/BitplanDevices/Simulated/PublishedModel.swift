@@ -76,8 +76,8 @@ public struct PublishedModel: Sendable {
     self.batch = batch
   }
 
-  /// The sum over `layers`.
-  public func result(_ layers: [Layer: Int]) -> Result {
+  /// The sum over `layers` with their counts, in their order, so that equal lists give equal bits.
+  public func result(_ layers: [(Layer, Int)]) -> Result {
     var sum = Result()
     for (layer, count) in layers {
       let one = result(layer)

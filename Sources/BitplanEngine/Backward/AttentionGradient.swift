@@ -81,7 +81,7 @@ struct AttentionGradient {
       }
     }
     let work = headCount * count * count * headSize * 4
-    RowWork.deal(keyValueHeadCount, isWorthwhile: work >= 1 << 16, pool, run)
+    pool.deal(keyValueHeadCount, isWorthwhile: work >= 1 << 16, run)
   }
 
   /// One query head's operands, inside one task.

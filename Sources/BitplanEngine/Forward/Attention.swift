@@ -101,7 +101,7 @@ struct Attention {
         }
       }
     }
-    RowWork.deal(tasks, isWorthwhile: work >= 1 << 16, pool, run)
+    pool.deal(tasks, isWorthwhile: work >= 1 << 16, run)
   }
 
   /// Addresses of one head's operands, inside one task.

@@ -108,6 +108,6 @@ enum FloatProduct {
   static func split(
     _ tiles: Int, work: Int, _ pool: ThreadPool, _ body: @Sendable (Int) -> Void
   ) {
-    RowWork.deal(tiles, isWorthwhile: work >= worthwhileProducts, pool) { tile, _ in body(tile) }
+    pool.deal(tiles, isWorthwhile: work >= worthwhileProducts) { tile, _ in body(tile) }
   }
 }

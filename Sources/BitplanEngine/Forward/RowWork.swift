@@ -20,26 +20,6 @@ enum RowWork {
       if !range.isEmpty { body(range) }
     }
   }
-
-  /// Calls `body` for every task of `0..<count` with the thread it runs on, tasks dealt out in turn
-  /// over all threads where they are worth it. Tasks are independent, so the deal changes no result.
-  static func deal(
-    _ count: Int, isWorthwhile: Bool, _ pool: ThreadPool,
-    _ body: @Sendable (_ task: Int, _ thread: Int) -> Void
-  ) {
-    let threads = pool.threadCount
-    guard threads > 1, count > 1, isWorthwhile else {
-      for task in 0..<count { body(task, 0) }
-      return
-    }
-    pool.run { thread in
-      var task = thread
-      while task < count {
-        body(task, thread)
-        task += threads
-      }
-    }
-  }
 }
 
 extension FloatMatrix {

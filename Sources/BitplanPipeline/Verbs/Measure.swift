@@ -167,8 +167,8 @@ extension Workbench {
     let meter = LossMeter(model: model, windows: windows.windows, context: context)
     let statistics = try statistics(
       source, meter, windows, calibration: calibration, quantizer,
-      withGradients: options.method == MaskGuidedEstimation.Method.salience.rawValue,
-      seed: options.seed)
+      gradientSeed: options.method == MaskGuidedEstimation.Method.salience.rawValue
+        ? options.seed : nil)
     let journal = try PassJournal(
       file: URL(filePath: file.path + ".partial"),
       key: "\(model.identity.sha256) \(windows.sha256) \(options) \(context.kernels.instructionSet)"
@@ -216,7 +216,7 @@ extension Workbench {
   /// What the calibration tokens tell, with progress.
   func statistics(
     _ source: ModelSource, _ meter: LossMeter, _ windows: TokenWindows, calibration: String?,
-    _ quantizer: OperatorQuantizer.Method, withGradients: Bool, seed: UInt64
+    _ quantizer: OperatorQuantizer.Method, gradientSeed: UInt64?
   ) throws -> CalibrationStatistics {
     let wide = try calibrationWindows(
       source, calibration, count: Self.wideCalibrationCount,
@@ -224,8 +224,7 @@ extension Workbench {
     var isFirst = true
     let statistics = try CalibrationStatistics.gather(
       meter, windows: windows.windows, wideWindows: wide.windows, quantizer: quantizer,
-      withGradients: withGradients,
-      seed: seed, context: context,
+      gradientSeed: gradientSeed, context: context,
       begin: { stage, total in
         if !isFirst { progress.end("\(windows.tokens.count) calibration tokens") }
         isFirst = false

@@ -103,7 +103,7 @@ extension Workbench {
     let windows = try calibrationWindows(source, calibration)
     let meter = LossMeter(model: source.model, windows: windows.windows, context: context)
     return try statistics(
-      source, meter, windows, calibration: calibration, quantizer, withGradients: false, seed: 1
+      source, meter, windows, calibration: calibration, quantizer, gradientSeed: nil
     ).operators
   }
 

@@ -129,7 +129,7 @@ extension Workbench {
     let statistics = try CalibrationStatistics.gather(
       LossMeter(model: model, windows: windows.windows, context: context),
       windows: windows.windows, wideWindows: windows.windows, quantizer: quantizer,
-      withGradients: false, seed: 1, context: context, begin: { _, _ in },
+      gradientSeed: nil, context: context, begin: { _, _ in },
       progress: { _ in try cancellation.check() })
     let variants = VariantStore(
       model: model, statistics: statistics.operators,

@@ -1,7 +1,6 @@
 public import BitplanCore
 public import BitplanKernels
 internal import CBLAS
-internal import Synchronization
 
 /// Codes found under an operator's ``InputCurvature``: GPTQ, then coordinate descent.
 ///
@@ -67,8 +66,8 @@ public struct ErrorFeedback: Sendable {
     var scales = [UInt16](repeating: 0, count: shape.outputFeatures * groups)
     var zeros = [UInt8](
       repeating: 0, count: format.coding == .affine ? shape.outputFeatures * groups : 0)
-    let chunks = (indices.count + RoundingChunk.height - 1) / RoundingChunk.height
-    let next = Atomic(0)
+    let count = (indices.count + RoundingChunk.height - 1) / RoundingChunk.height
+    let chunks = (0..<pool.threadCount).map { _ in RoundingChunk(curvature, format: format) }
     openblas_set_num_threads(1)
     codes.withUnsafeMutableBufferPointer { codes in
       scales.withUnsafeMutableBufferPointer { scales in
@@ -76,16 +75,11 @@ public struct ErrorFeedback: Sendable {
           let output = RoundToNearest.Output(codes: codes, scales: scales, zeros: zeros)
           weights.withUnsafeBufferPointer { source in
             let input = RoundToNearest.Input(weights: source, importance: [])
-            pool.run { _ in
-              let chunk = RoundingChunk(curvature, format: format)
-              while true {
-                let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
-                guard index < chunks else { break }
-                let begin = index * RoundingChunk.height
-                run(
-                  chunk, begin..<min(begin + RoundingChunk.height, indices.count), indices, format,
-                  input, grid, into: output)
-              }
+            pool.deal(count) { index, thread in
+              let begin = index * RoundingChunk.height
+              run(
+                chunks[thread], begin..<min(begin + RoundingChunk.height, indices.count), indices,
+                format, input, grid, into: output)
             }
           }
         }

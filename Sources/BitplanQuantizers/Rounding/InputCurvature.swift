@@ -62,15 +62,10 @@ public final class InputCurvature: Sendable {
     precondition(original.rows == quantized.rows)
     let rows = original.rows
     let size = size
-    let difference = FloatMatrix(rows: rows, columns: size)
+    let difference = OutputError.difference(original, quantized)
     let product = FloatMatrix(rows: rows, columns: size)
     var result = [Double](repeating: 0, count: rows)
-    difference.withUnsafeMutableBufferPointer { e in
-      original.withUnsafeBufferPointer { w in
-        quantized.withUnsafeBufferPointer { q in
-          for index in e.indices { e[index] = q[index] - w[index] }
-        }
-      }
+    difference.withUnsafeBufferPointer { e in
       product.withUnsafeMutableBufferPointer { product in
         matrix.withUnsafeBufferPointer { h in
           cblas_sgemm(

@@ -7,7 +7,7 @@ internal import CBLAS
 ///
 /// The objective of a row is `e H eᵀ` with `e = w − ŵ`. Every step either feeds rounding errors
 /// forward (GPTQ) or lowers the objective.
-struct RoundingChunk {
+struct RoundingChunk: Sendable {
   /// Rows of a chunk: their working set fits in the second-level cache at common widths.
   static let height = 64
   private typealias Vector = SIMD16<Float>

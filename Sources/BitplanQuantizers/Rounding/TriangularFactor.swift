@@ -1,6 +1,5 @@
 internal import BitplanKernels
 internal import CBLAS
-internal import Synchronization
 
 /// The factor that error feedback needs, in tiles that depend on the size alone: any number of
 /// threads gives the same bits.
@@ -57,7 +56,7 @@ enum TriangularFactor {
         spotrf_(&triangle, &order, a.base + begin * size + begin, &stride_, &info, 1)
         guard info == 0 else { return false }
         let rest = Array(stride(from: begin + count, to: size, by: tile))
-        deal(rest.count, pool) { index in
+        pool.deal(rest.count) { index, _ in
           let row = rest[index]
           cblas_strsm(
             CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit,
@@ -65,7 +64,7 @@ enum TriangularFactor {
             Int32(size), a.base + row * size + begin, Int32(size))
         }
         let pairs = rest.flatMap { row in rest.filter { $0 <= row }.map { (row, $0) } }
-        deal(pairs.count, pool) { index in
+        pool.deal(pairs.count) { index, _ in
           let (row, column) = pairs[index]
           cblas_sgemm(
             CblasRowMajor, CblasNoTrans, CblasTrans, Int32(min(tile, size - row)),
@@ -81,20 +80,5 @@ enum TriangularFactor {
   /// Shared by the threads, which write disjoint tiles.
   private struct Address: @unchecked Sendable {
     let base: UnsafeMutablePointer<Float>
-  }
-
-  private static func deal(_ count: Int, _ pool: ThreadPool, _ body: @Sendable (Int) -> Void) {
-    guard count > 1 else {
-      for index in 0..<count { body(index) }
-      return
-    }
-    let next = Atomic(0)
-    pool.run { _ in
-      while true {
-        let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
-        guard index < count else { break }
-        body(index)
-      }
-    }
   }
 }
