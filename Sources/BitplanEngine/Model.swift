@@ -125,10 +125,10 @@ public struct Model: Sendable {
     }
   }
 
-  /// Bytes of keys and values that a sequence of so many tokens leaves in the KV cache, at the
-  /// engine's precision; 0 for an encoder.
-  public func keyValueBytes(tokenCount: Int) -> Int {
-    architecture.keyValueBytes(tokenCount: tokenCount)
+  /// Bytes of keys and values that a sequence of so many tokens leaves in the KV cache; 0 for an
+  /// encoder.
+  public func keyValueBytes(tokenCount: Int, format: KeyValueFormat = .float) -> Int {
+    architecture.keyValueBytes(tokenCount: tokenCount, format: format)
   }
 
   /// The weights of one operator as float32 `[outputFeatures, inputFeatures]`; dequantized into a

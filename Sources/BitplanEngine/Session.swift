@@ -1,4 +1,4 @@
-import BitplanCore
+public import BitplanCore
 public import BitplanKernels
 
 /// Buffers and KV cache of one sequence.

@@ -1,4 +1,4 @@
-internal import BitplanCore
+public import BitplanCore
 internal import CBitplanKernels
 
 /// Activations of up to `capacity` tokens and their 8-bit forms, quantized at most once per group
@@ -13,7 +13,12 @@ public final class Activations {
   public private(set) var tokenCount: Int
 
   private var forms: [Int: QuantizedActivations] = [:]
+  /// The two parts of 16-bit activations for every group size, and where their results meet.
+  private var twoParts: [Int: Activations] = [:]
+  private var partialOutputs: [Int: FloatMatrix] = [:]
   private var version = 0
+  /// Of parts: the ``version`` of the activations that they were made from.
+  private var origin = -1
   private var scratch: [AlignedBytes] = []
   private let placement: MemoryPlacement
 
@@ -43,38 +48,64 @@ public final class Activations {
   ///
   /// `groupSize` is a format's `activationGroupSize`: 1 stands for `f16` weights, which are
   /// multiplied by the values themselves, `WeightFormat.wholeToken` for one scale a token.
-  public func dequantized(groupSize: Int, _ context: KernelContext) -> FloatMatrix {
+  public func dequantized(
+    groupSize: Int, as format: ActivationFormat = .int8, _ context: KernelContext
+  ) -> FloatMatrix {
     let result = FloatMatrix(rows: tokenCount, columns: values.columns)
-    let (tokens, columns) = (tokenCount, values.columns)
-    guard tokens > 0 else { return result }
+    guard tokenCount > 0 else { return result }
+    if format == .int16 {
+      let parts = inTwoParts(groupSize: groupSize, context)
+        .dequantized(groupSize: groupSize, context)
+      RowSums.add(parts, count: tokenCount, into: result, context)
+      return result
+    }
     if groupSize == 1 {
       result.withUnsafeMutableBufferPointer { target in
         values.withUnsafeBufferPointer { source in
-          _ = target.update(fromContentsOf: source.prefix(tokens * columns))
+          _ = target.update(fromContentsOf: source.prefix(tokenCount * values.columns))
         }
       }
       return result
     }
-    let form = quantized(groupSize: groupSize, context)
-    result.withUnsafeMutableBufferPointer { target in
-      form.withActivations { form in
-        let (block, depth) = (Int(form.block), Int(form.depth))
-        let (groups, packedSize) = (Int(form.groups), Int(form.group_size))
-        let padded = groups * packedSize
-        for token in 0..<tokens {
-          for k in 0..<columns {
-            let code =
-              ((token / block) * (padded / depth) + k / depth) * block * depth
-              + (token % block) * depth + k % depth
-            let scale =
-              form.per_token != 0
-              ? token : (token / block * groups + k / packedSize) * block + token % block
-            target[token * columns + k] = Float(form.codes[code]) * form.scales[scale]
+    quantized(groupSize: groupSize, context).dequantize(into: result, at: 0, context)
+    return result
+  }
+
+  /// Twice the tokens: the values, and after them what 8 bits at `groupSize` leave of each. What an
+  /// operator makes of the second half, added to what it makes of the first, is its output for
+  /// activations of 16 bits.
+  internal func inTwoParts(groupSize: Int, _ context: KernelContext) -> Activations {
+    let parts =
+      twoParts[groupSize]
+      ?? Activations(
+        capacity: 2 * values.rows, inputFeatures: values.columns, placement: placement)
+    twoParts[groupSize] = parts
+    guard parts.origin != version else { return parts }
+    let (tokens, columns, isExact) = (tokenCount, values.columns, groupSize == 1)
+    let group = min(groupSize, columns)
+    let split: @Sendable (Int, Int) -> Void = { [values, target = parts.values] token, _ in
+      values.withUnsafeBufferPointer { values in
+        target.withUnsafeMutableBufferPointer { target in
+          let source = UnsafeBufferPointer(
+            rebasing: values[token * columns..<(token + 1) * columns])
+          let (first, second) = (token * columns, (tokens + token) * columns)
+          let whole = UnsafeMutableBufferPointer(rebasing: target[first..<first + columns])
+          let rest = UnsafeMutableBufferPointer(rebasing: target[second..<second + columns])
+          _ = whole.update(fromContentsOf: source)
+          // Beside float weights nothing is left.
+          if isExact {
+            rest.update(repeating: 0)
+          } else {
+            VectorOperations.roundingError(of: source, groupSize: group, into: rest)
           }
         }
       }
     }
-    return result
+    context.pool.deal(
+      tokens, isWorthwhile: tokens * columns >= KernelContext.parallelQuantization, split)
+    parts.didChange(tokenCount: 2 * tokenCount)
+    parts.origin = version
+    return parts
   }
 
   /// The 8-bit form at `groupSize`, in the order that the context's kernels want.
@@ -95,6 +126,15 @@ public final class Activations {
       form.quantize(values, tokens: tokenCount, order: order, version: version, context)
     }
     return form
+  }
+
+  /// Room for the results of both parts of 16-bit activations, at least
+  /// `[2 · tokenCount, columns]`.
+  internal func partialOutput(columns: Int) -> FloatMatrix {
+    if let known = partialOutputs[columns], known.rows >= 2 * tokenCount { return known }
+    let result = FloatMatrix(rows: 2 * tokenCount, columns: columns)
+    partialOutputs[columns] = result
+    return result
   }
 
   /// Scratch memory for the kernels, one piece for every thread.
@@ -183,6 +223,32 @@ internal final class QuantizedActivations: @unchecked Sendable {
         quantizeBlocks(blocks * thread / threads, blocks * (thread + 1) / threads)
       }
     }
+  }
+
+  /// Writes what the codes stand for to the rows of `target` from `row` on.
+  func dequantize(into target: FloatMatrix, at row: Int, _ context: KernelContext) {
+    let (columns, tokens, groupSize) = (inputFeatures, tokens, groupSize)
+    let dequantizeToken: @Sendable (Int, Int) -> Void = { [self] token, _ in
+      withActivations { form in
+        target.withUnsafeMutableBufferPointer { target in
+          let (block, depth, groups) = (Int(form.block), Int(form.depth), Int(form.groups))
+          let steps = groups * groupSize / depth
+          let first = (row + token) * columns
+          for begin in stride(from: 0, to: columns, by: depth) {
+            let code = ((token / block * steps + begin / depth) * block + token % block) * depth
+            let scale =
+              form.scales[
+                isPerToken
+                  ? token : (token / block * groups + begin / groupSize) * block + token % block]
+            for place in 0..<min(depth, columns - begin) {
+              target[first + begin + place] = Float(form.codes[code + place]) * scale
+            }
+          }
+        }
+      }
+    }
+    context.pool.deal(
+      tokens, isWorthwhile: tokens * columns >= KernelContext.parallelQuantization, dequantizeToken)
   }
 
   /// Calls `body` with the C view. No pointer must leave the closure.

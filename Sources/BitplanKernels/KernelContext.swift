@@ -23,9 +23,11 @@ public final class KernelContext: Sendable {
   /// `[capacity, outputFeatures]`.
   ///
   /// Unless the weights are `f16`, `x` is quantized to 8 bits per token and group, or per token
-  /// (see ``Activations/dequantized(groupSize:_:)``); sums are exact inside a group and rounded
-  /// once per group, in order, by a fused multiply-add. The result does not depend on the instruction set,
-  /// the batch or the number of threads.
+  /// (see ``Activations/dequantized(groupSize:as:_:)``); sums are exact inside a group and rounded
+  /// once per group, in order, by a fused multiply-add. Where ``PackedOperator/activations`` asks for
+  /// 16 bits, what 8 bits leave goes through the same way and the two results are added; the
+  /// weights are read once. The result does not depend on the instruction set, the batch or the
+  /// number of threads.
   ///
   /// Shapes must agree, as ``validate(_:_:into:)`` says.
   public func multiply(_ weights: PackedOperator, _ x: Activations, into y: FloatMatrix) {
@@ -35,23 +37,47 @@ public final class KernelContext: Sendable {
       preconditionFailure(error.description)
     }
     guard x.tokenCount > 0 else { return }
+    switch weights.activations {
+    case .int8:
+      run(weights, tokens: x.tokenCount, scratch: x, into: y) { _ in x }
+    case .int16:
+      let parts = x.partialOutput(columns: y.columns)
+      run(weights, tokens: 2 * x.tokenCount, scratch: x, into: parts) { [self] groupSize in
+        x.inTwoParts(groupSize: groupSize, self)
+      }
+      RowSums.add(parts, count: x.tokenCount, into: y, self)
+    }
+  }
+
+  /// One pass over the weights.
+  ///
+  /// - Parameter activations: what weights of an activation group size are multiplied by.
+  private func run(
+    _ weights: PackedOperator, tokens: Int, scratch: Activations, into y: FloatMatrix,
+    activations: (_ groupSize: Int) -> Activations
+  ) {
     let table = kernels.table
     var forms: [Int: QuantizedActivations] = [:]
+    var values: FloatMatrix?
     var scratchBytes = 0
-    for segment in weights.segments where segment.matrix.format.coding != .float16 {
+    for segment in weights.segments {
       let size = segment.matrix.format.activationGroupSize
-      if forms[size] == nil { forms[size] = x.quantized(groupSize: size, self) }
+      if segment.matrix.format.coding == .float16 {
+        values = activations(size).values
+        continue
+      }
+      if forms[size] == nil { forms[size] = activations(size).quantized(groupSize: size, self) }
       let needed = segment.matrix.withMatrix { matrix in
         var (matrix, table) = (matrix, table)
-        return bp_scratch_bytes(&table, &matrix, Int64(x.tokenCount))
+        return bp_scratch_bytes(&table, &matrix, Int64(tokens))
       }
       scratchBytes = max(scratchBytes, needed)
     }
-    let work = weights.shape.weightCount * x.tokenCount
+    let work = weights.shape.weightCount * tokens
     let threads = work < Self.parallelMultiplication ? 1 : pool.threadCount
     let job = Multiplication(
-      weights: weights, forms: forms, values: x.values, tokens: x.tokenCount, output: y,
-      scratch: x.scratch(threads: threads, byteCount: scratchBytes), table: table)
+      weights: weights, forms: forms, values: values ?? scratch.values, tokens: tokens, output: y,
+      scratch: scratch.scratch(threads: threads, byteCount: scratchBytes), table: table)
     if threads == 1 {
       job.run(thread: 0, of: 1)
     } else {

@@ -14,6 +14,8 @@ public struct PackedOperator: Sendable {
   public let shape: MatrixShape
   /// The segments; together they hold every output feature exactly once.
   public let segments: [Segment]
+  /// How the activations are kept that these weights are multiplied by.
+  public var activations = ActivationFormat.int8
   /// Segment and packed row of every output feature; empty when there is one segment in place.
   private let places: [(segment: Int32, row: Int32)]
 

@@ -34,6 +34,8 @@ public enum VectorOperations {
       output { operations.add(a, b, $0, count) },
       [operations.dot(a, b, count)],
       output { operations.add_scaled(b, 0.3, $0, count) },
+      output { operations.rounding_error(a, 32, count, $0) },
+      output { operations.rounding_error(a, count, count, $0) },
     ]
   }
 
@@ -106,6 +108,16 @@ public enum VectorOperations {
   ) {
     precondition(x.count == out.count, "counts must agree")
     table.pointee.add_scaled(x.baseAddress, scale, out.baseAddress, Int64(x.count))
+  }
+
+  /// `out = x − code · scale`: what quantizing activations to 8 bits with one scale for every
+  /// `groupSize` values leaves of them. The last group may be shorter.
+  static func roundingError(
+    of x: UnsafeBufferPointer<Float>, groupSize: Int, into out: UnsafeMutableBufferPointer<Float>
+  ) {
+    precondition(x.count == out.count && groupSize > 0, "counts must agree")
+    table.pointee.rounding_error(
+      x.baseAddress, Int64(groupSize), Int64(x.count), out.baseAddress)
   }
 
   /// `scores[i] = scale · Σ query · keys[i]`: one query against the rows of a KV cache.

@@ -146,8 +146,8 @@ struct ClosedLoop {
     let sum = parts.sorted { $0.key < $1.key }.reduce(0) {
       $0 + $1.value * separate.factor(bitWidth: $1.key)
     }
-    // A measurement below the cost of 8-bit activations alone says that the rest is small.
-    let rest = max(measured.mean - problem.activationCost, 0.1 * measured.mean)
+    // A measurement below what every plan pays says that the rest is small.
+    let rest = max(measured.mean - problem.commonLoss, 0.1 * measured.mean)
     guard sum > 0, rest > 0 else { return LossFactors() }
     let scaled = separate.scaled(by: rest / sum, widths: problem.widths)
     return LossFactors(scaled.byWidth.mapValues(Self.clamped))
@@ -211,7 +211,7 @@ struct ClosedLoop {
         candidates.reduce(0, { $0 + $1.storedBytes }) <= bytes,
         try corrected.fits(candidates, inputs.budgets)
       else { continue }
-      let loss = candidates.reduce(corrected.activationCost) { $0 + $1.loss }
+      let loss = candidates.reduce(corrected.commonLoss) { $0 + $1.loss }
       if loss < best?.loss ?? .infinity { best = (format, candidates, loss) }
     }
     guard let best else { return nil }
@@ -243,7 +243,7 @@ struct ClosedLoop {
   private func settled(
     _ tried: Tried
   ) -> (LossFactors, [PlanProblem.Candidate], Certificate) {
-    let cost = problem.activationCost
+    let cost = problem.commonLoss
     let sum = tried.predicted - cost
     guard abs(tried.record.deviation) > Self.tolerance, sum > 0 else {
       return (tried.factors, tried.candidates, tried.solution.certificate)

@@ -28,8 +28,8 @@ extension PlanProblem {
       return try Search.front(of: narrowed, pointCount: pointCount).map { point in
         let selection = zip(kept, point.selection).map { $0[$1] }
         return FrontPlan(
-          candidates: chosen(whole.expanded(selection)), loss: point.loss + activationCost,
-          bound: point.bound + activationCost)
+          candidates: chosen(whole.expanded(selection)), loss: point.loss + commonLoss,
+          bound: point.bound + commonLoss)
       }
     } catch {
       throw PipelineError(wrapping: error)

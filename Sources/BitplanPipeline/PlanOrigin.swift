@@ -28,6 +28,8 @@ struct PlanOrigin {
     inputs.goal = plan.goal
     inputs.context = plan.context
     inputs.rules = plan.rules
+    inputs.activations = plan.operators.map(\.activations)
+    inputs.keyValueCache = plan.keyValueCache?.format ?? .float
     inputs.granularity =
       plan.operators.contains { $0.segments.count > 1 } ? .feature : .layer
     let factors = LossFactors(
@@ -35,7 +37,11 @@ struct PlanOrigin {
     // A plan does not name the whole-model correction: the right one gives the plan's own times.
     let architectures = Set((profile?.profile.corrections ?? []).map(\.architectureSHA256)).sorted()
     var best: (PlanSearch.Inputs, PlanProblem, [PlanProblem.Candidate], Double)?
-    for architecture in architectures.map(Optional.some) + [nil] {
+    // Without a correction a profile does not know what 16-bit activations cost.
+    let hasWide = plan.operators.contains { $0.activations == .int16 }
+    for architecture in architectures.map(Optional.some)
+      + (hasWide && !architectures.isEmpty ? [] : [nil])
+    {
       inputs.architectureSHA256 = architecture
       let problem = try PlanSearch.problem(inputs).corrected(by: factors, table.rows)
       let candidates = plan.operators.enumerated().map {

@@ -20,8 +20,8 @@ struct PlanProblem {
     var loss: Double
     var standardError: Double
     let storedBytes: Int
-    let decodeSeconds: Double?
-    let prefillSeconds: Double?
+    var decodeSeconds: Double?
+    var prefillSeconds: Double?
     let decodeJoules: Double?
   }
 
@@ -36,8 +36,25 @@ struct PlanProblem {
   let keyValueBytes: Int
   let decodeCorrection: DeviceProfile.Correction?
   let prefillCorrection: DeviceProfile.Correction?
-  /// Loss that any plan with 8-bit activations pays once.
-  let activationCost: Double
+  /// Loss of 8-bit activations, by operator where the sensitivity tells; together what any plan with
+  /// 8-bit activations pays once.
+  let activationCosts: [Double]?
+  /// Loss of a KV cache that is not float.
+  let cacheLoss: Double
+  /// How the operators' activations are kept; times and ``commonLoss`` are for these.
+  var activations: [ActivationFormat]
+  private let activationCost: Double
+
+  /// Loss that any plan pays once, whatever its formats: activations and the KV cache.
+  var commonLoss: Double {
+    guard activations.contains(.int16) else { return activationCost + cacheLoss }
+    let costs =
+      activationCosts
+      ?? [Double](repeating: activationCost / Double(operators.count), count: operators.count)
+    return zip(costs, activations).reduce(cacheLoss) {
+      $0 + $1.0 * ($1.1 == .int16 ? Self.sixteenBitShare : 1)
+    }
+  }
 
   /// Weights of all operators.
   var weightCount: Int { operators.reduce(0) { $0 + $1.shape.weightCount } }
@@ -50,10 +67,11 @@ struct PlanProblem {
   ///   - granularity: whether rows of one operator may take different formats.
   ///   - rules: what the user demands of some operators.
   ///   - keyValueBytes: bytes of the KV cache, which count towards byte budgets.
+  ///   - cacheLoss: loss of the KV cache, which every plan pays.
   init(
     sensitivity: SensitivityTable, profile: DeviceProfile?, formats: [WeightFormat]?,
     architectureSHA256: String?, granularity: Granularity, rules: Plan.Rules? = nil,
-    keyValueBytes: Int = 0
+    keyValueBytes: Int = 0, cacheLoss: Double = 0
   ) throws(PipelineError) {
     let wanted = formats ?? sensitivity.options.formats
     demands = rules.flatMap {
@@ -86,6 +104,9 @@ struct PlanProblem {
     self.wholes = wholes
     self.keyValueBytes = keyValueBytes
     activationCost = sensitivity.activationCost
+    activationCosts = sensitivity.activationCosts
+    self.cacheLoss = cacheLoss
+    activations = [ActivationFormat](repeating: .int8, count: sensitivity.rows.count)
     decodeCorrection = profile?.correction(architectureSHA256, batch: 1)
     prefillCorrection = profile?.correction(architectureSHA256, batch: Self.prefillTokens)
   }
@@ -282,7 +303,7 @@ struct PlanProblem {
     if chosen.allSatisfy({ $0.decodeJoules != nil }) {
       costs.decodeJoulesPerToken = chosen.reduce(0) { $0 + ($1.decodeJoules ?? 0) }
     }
-    let loss = chosen.reduce(activationCost) { $0 + $1.loss }
+    let loss = chosen.reduce(commonLoss) { $0 + $1.loss }
     let error = chosen.reduce(0) { $0 + $1.standardError * $1.standardError }.squareRoot()
     switch metric {
     case .klDivergenceNatsPerToken:

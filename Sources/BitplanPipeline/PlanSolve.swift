@@ -8,7 +8,7 @@ extension PlanProblem {
   struct Solution {
     /// Index of the candidate, for every operator.
     let selection: [Int]
-    /// In the plan's units: losses with the cost of 8-bit activations, or the goal's.
+    /// In the plan's units: losses with what every plan pays, or the goal's.
     let certificate: Certificate
     /// Objective saved by one more unit of each budget; of a goal, by one more unit of loss, last.
     let shadowPrices: [Double]
@@ -37,7 +37,7 @@ extension PlanProblem {
 
   /// Predicted loss of a selection, with what any quantized plan pays once.
   func loss(of selection: [Int]) -> Double {
-    zip(candidates, selection).reduce(activationCost) { $0 + $1.0[$1.1].loss }
+    zip(candidates, selection).reduce(commonLoss) { $0 + $1.0[$1.1].loss }
   }
 
   /// The chosen candidates.
@@ -51,7 +51,7 @@ extension PlanProblem {
       // Finds a missing profile, as a budget of this kind would.
       _ = try limit(Budget(kind: goal.minimized, limit: .greatestFiniteMagnitude))
       limits.append(
-        AssignmentProblem.Limit(name: Self.lossLimit, value: goal.maximumLoss - activationCost))
+        AssignmentProblem.Limit(name: Self.lossLimit, value: goal.maximumLoss - commonLoss))
     }
     let choices = candidates.map { row in
       row.map { candidate in
@@ -103,7 +103,7 @@ extension PlanProblem {
       result = try Search.solve(program.problem, solver: GLPKSolver(), options: options)
     } catch .infeasible(let limit, _, let smallest) {
       if let goal, limit == Self.lossLimit {
-        throw PipelineError(.infeasible, unreachableMessage(goal, smallest + activationCost))
+        throw PipelineError(.infeasible, unreachableMessage(goal, smallest + commonLoss))
       }
       guard let budget = budgets.first(where: { $0.kind.rawValue == limit }) else {
         throw PipelineError(.internalFailure, "The search named an unknown limit '\(limit)'.")
@@ -115,7 +115,7 @@ extension PlanProblem {
     let found = result.certificate
     // The search knows nothing of what every plan pays; the plan's figures do.
     func planUnit(_ value: Double) -> Double {
-      goal.map { goalValue(value, $0.minimized) } ?? value + activationCost
+      goal.map { goalValue(value, $0.minimized) } ?? value + commonLoss
     }
     return Solution(
       selection: program.expanded(result.selection),

@@ -20,15 +20,18 @@ struct WholeModelCorrection {
     let available = Set(profile.measurements.map(\.format))
     let uniform = chosen(["int3_g64", "int4_g128", "int6_g64", "int8_g128s"], of: available)
     let mixed = chosen(["int3_g128", "int4_g64", "int5_g128"], of: available)
-    workbench.progress.begin("whole model", total: uniform.count + 1)
+    workbench.progress.begin("whole model", total: uniform.count + 2)
     var samples: [Int: [Sample]] = [:]
     for (index, format) in uniform.enumerated() {
-      workbench.progress.advance(index, of: uniform.count + 1)
+      workbench.progress.advance(index, of: uniform.count + 2)
       for (batch, sample) in try run(profile, formats: [format]) {
         samples[batch, default: []].append(sample)
       }
     }
     let segmented = mixed.count > 1 ? try run(profile, formats: mixed) : [:]
+    workbench.progress.advance(uniform.count + 1, of: uniform.count + 2)
+    let middle = uniform.count > 1 ? uniform[1] : uniform[0]
+    let wide = try run(profile, formats: [middle], activations: .int16)
     let extra = model.operators.reduce(0) { $0 + segments($1, mixed).count - 1 }
     var corrections = profile.corrections.filter {
       $0.architectureSHA256 != model.architectureSHA256
@@ -41,7 +44,11 @@ struct WholeModelCorrection {
       corrections.append(
         DeviceProfile.Correction(
           architectureSHA256: model.architectureSHA256, batch: batch, factor: factor,
-          fixedSeconds: fixed, secondsPerExtraSegment: perSegment ?? 0))
+          fixedSeconds: fixed, secondsPerExtraSegment: perSegment ?? 0,
+          // Never faster, whatever the noise says.
+          sixteenBitActivationFactor: wide[batch].map {
+            max(1, ($0.whole - fixed) / factor / $0.sum)
+          }))
     }
     workbench.progress.end("corrections for \(samples.count) batch sizes")
     var result = profile
@@ -74,7 +81,9 @@ struct WholeModelCorrection {
   }
 
   /// Times the model with every operator in these formats.
-  private func run(_ profile: DeviceProfile, formats: [WeightFormat]) throws -> [Int: Sample] {
+  private func run(
+    _ profile: DeviceProfile, formats: [WeightFormat], activations: ActivationFormat = .int8
+  ) throws -> [Int: Sample] {
     let quantizer = RoundToNearest(pool: workbench.context.pool)
     var packed: [PackedOperator] = []
     for (index, description) in model.operators.enumerated() {
@@ -87,10 +96,12 @@ struct WholeModelCorrection {
           rows: segment.rows
         )
       }
-      packed.append(
+      var whole =
         parts.count == 1
-          ? PackedOperator(parts[0].matrix)
-          : try PackedOperator(shape: description.shape, segments: parts))
+        ? PackedOperator(parts[0].matrix)
+        : try PackedOperator(shape: description.shape, segments: parts)
+      whole.activations = activations
+      packed.append(whole)
     }
     let timer = WholeModelTimer(context: workbench.context, cancellation: workbench.cancellation)
     var result: [Int: Sample] = [:]

@@ -1,5 +1,5 @@
 internal import BitplanCore
-public import BitplanEngine
+internal import BitplanEngine
 public import BitplanKernels
 public import BitplanQuantizers
 

@@ -264,7 +264,41 @@ static void weighted_sum(
   }
 }
 
+static void rounding_error(const float *x, int64_t group, int64_t count, float *out) {
+  for (int64_t first = 0; first < count; first += group) {
+    const int64_t size = BP_MIN(group, count - first);
+    const float *source = x + first;
+    float *target = out + first;
+    // Magnitudes compared as integers: the same order as the floats, and a NaN wins.
+    veci largest = (veci)(0);
+    for (int64_t i = 0; i < size; i += 16) {
+      const veci bits = (veci)load(source + i, size - i) & 0x7FFFFFFF;
+      const veci larger = bits > largest;
+      largest = (larger & bits) | (~larger & largest);
+    }
+    int32_t bits = 0;
+    for (int i = 0; i < 16; i++) bits = largest[i] > bits ? largest[i] : bits;
+    float maximum;
+    memcpy(&maximum, &bits, 4);
+    if (maximum < BP_SMALLEST_MAXIMUM) {
+      memmove(target, source, (size_t)size * 4);
+      continue;
+    }
+    const vec inverse = splat(127.0f / maximum), scale = splat(maximum / 127.0f);
+    const vec lowest = splat(-127.0f), highest = splat(127.0f), magic = splat(12582912.0f);
+    for (int64_t i = 0; i < size; i += 16) {
+      const vec value = load(source + i, size - i);
+      vec code = value * inverse;
+      code = select(code > lowest, code, lowest);  // a NaN becomes −127; the scale tells
+      code = select(code < highest, code, highest);
+      // Adding 1.5 · 2^23 leaves no fraction bits: rounds to nearest, ties to even.
+      code = (code + magic) - magic;
+      store(target + i, value - code * scale, size - i);
+    }
+  }
+}
+
 const bp_vector_operations BP_VECTOR_TABLE = {
     rms_norm, layer_norm, softmax, silu_multiply, gelu, add, dot, add_scaled, key_scores,
-    weighted_sum,
+    weighted_sum, rounding_error,
 };

@@ -77,13 +77,8 @@ extension TransformSelection: ExpressibleByArgument {
     valueName: "list")
 }
 
-/// Refuses a KV cache that there is none of.
-func requireKeyValueCache(_ name: String) throws {
-  guard Workbench.keyValueCaches.contains(name) else {
-    throw ValidationError(
-      "'--kv-cache \(name)' must be one of: \(Workbench.keyValueCaches.joined(separator: ", ")).")
-  }
-}
+extension KeyValueFormat: ExpressibleByArgument {}
+extension ActivationChoice: ExpressibleByArgument {}
 
 /// Runs a verb and turns its failure into a message and a documented exit code.
 func runVerb(_ body: () throws -> Void) throws {

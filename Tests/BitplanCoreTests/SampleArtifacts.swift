@@ -38,7 +38,7 @@ enum SampleArtifacts {
         ]),
       Plan.Assignment(
         name: operators[1].name, shape: operators[1].shape,
-        segments: [Plan.Segment(format: int8, rows: [0..<512])]),
+        segments: [Plan.Segment(format: int8, rows: [0..<512])], activations: .int16),
     ]
     let bytes = assignments.reduce(0) { $0 + $1.storedBytes }
     let bits = BitsPerWeight(storedBytes: bytes, weightCount: model.plannedWeightCount).value
@@ -85,6 +85,8 @@ enum SampleArtifacts {
       keptRound: 0,
       uniform: .init(format: int4, storedBytes: bytes - 1, measuredLoss: 0.03),
       lossFactors: [.init(bitWidth: 4, factor: 1.1)])
+    plan.check?.sixteenBitActivations = .init(lossWithEightBits: 0.0181, loss: 0.0179)
+    plan.keyValueCache = Plan.KeyValueCache(format: .int8, loss: 0.0001)
     plan.ties = Plan.Ties(lossGivenUp: 0.0001, decodeSecondsPerTokenSaved: 1e-6)
     plan.stability = Plan.Stability(resampleCount: 16, seed: 1, keptWeightShare: 0.93)
     return plan
@@ -118,12 +120,13 @@ enum SampleArtifacts {
       },
       corrections: [
         DeviceProfile.Correction(
-          architectureSHA256: hash, batch: 1, factor: 1.05, fixedSeconds: 2e-5)
+          architectureSHA256: hash, batch: 1, factor: 1.05, fixedSeconds: 2e-5,
+          sixteenBitActivationFactor: 1.3)
       ])
   }
 
   static var sensitivity: SensitivityTable {
-    SensitivityTable(
+    var table = SensitivityTable(
       model: model, metric: .klDivergenceNatsPerToken,
       calibration: SensitivityTable.Calibration(
         name: "calibration.txt", sha256: hash, windowCount: 8, windowTokens: 256),
@@ -145,6 +148,9 @@ enum SampleArtifacts {
                 repeating: 0.001, count: (description.shape.outputFeatures + 15) / 16)
             }))
       }, transforms: transforms)
+    table.activationCosts = [0.0001, 0.0001]
+    table.keyValueCosts = [Plan.KeyValueCache(format: .int8, loss: 0.0001)]
+    return table
   }
 
   static func decoded<Value: Decodable>(_ value: JSONValue) throws -> Value {

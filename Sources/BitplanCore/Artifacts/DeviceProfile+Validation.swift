@@ -48,6 +48,8 @@ extension DeviceProfile {
       try check.positive(correction.factor, "\(path).factor")
       try check.amount(correction.fixedSeconds, "\(path).fixedSeconds")
       try check.amount(correction.secondsPerExtraSegment, "\(path).secondsPerExtraSegment")
+      try check.positive(
+        correction.sixteenBitActivationFactor, "\(path).sixteenBitActivationFactor")
     }
     try check.unique(
       corrections.map { Model(architecture: $0.architectureSHA256, batch: $0.batch) }, "corrections"

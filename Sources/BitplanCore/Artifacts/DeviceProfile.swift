@@ -94,17 +94,21 @@ public struct DeviceProfile: Hashable, Sendable, Codable {
     /// Added for every segment of an operator beyond its first, in seconds: rows in another format
     /// may need the activations quantized again and start a loop of their own.
     public let secondsPerExtraSegment: Double
+    /// How many times as long operators take with 16-bit activations as with 8-bit ones; absent
+    /// where it was not measured.
+    public let sixteenBitActivationFactor: Double?
 
     /// Makes a correction.
     public init(
       architectureSHA256: String, batch: Int, factor: Double, fixedSeconds: Double,
-      secondsPerExtraSegment: Double = 0
+      secondsPerExtraSegment: Double = 0, sixteenBitActivationFactor: Double? = nil
     ) {
       self.architectureSHA256 = architectureSHA256
       self.batch = batch
       self.factor = factor
       self.fixedSeconds = fixedSeconds
       self.secondsPerExtraSegment = secondsPerExtraSegment
+      self.sixteenBitActivationFactor = sixteenBitActivationFactor
     }
   }
 

@@ -28,6 +28,21 @@ extension Plan {
     }
   }
 
+  /// How keys and values are kept, and what that costs.
+  public struct KeyValueCache: Hashable, Sendable, Codable {
+    /// The format of keys and values.
+    public let format: KeyValueFormat
+    /// Its loss with float weights and activations, in the sensitivity's metric; part of the plan's
+    /// prediction.
+    public let loss: Double
+
+    /// Makes a cache.
+    public init(format: KeyValueFormat, loss: Double) {
+      self.format = format
+      self.loss = loss
+    }
+  }
+
   /// What the user demanded of some operators. In patterns `*` stands for any text, `?` for one
   /// character; a pattern matches whole operator names.
   public struct Rules: Hashable, Sendable, Codable {
@@ -163,6 +178,23 @@ extension Plan {
     public var uniform: Uniform?
     /// Corrections that the plan's prediction carries, by width; none where the first prediction held.
     public var lossFactors: [Factor]
+    /// The loss measured with 8-bit activations everywhere, where the plan gives some operators 16
+    /// bits and was executed that way too: then ``keptLoss`` is of the latter.
+    public var sixteenBitActivations: Activations?
+
+    /// What 16-bit activations were measured to save.
+    public struct Activations: Hashable, Sendable, Codable {
+      /// Measured loss with 8-bit activations everywhere.
+      public let lossWithEightBits: Double
+      /// Measured loss of the plan.
+      public let loss: Double
+
+      /// Makes a comparison.
+      public init(lossWithEightBits: Double, loss: Double) {
+        self.lossWithEightBits = lossWithEightBits
+        self.loss = loss
+      }
+    }
 
     /// Makes a check.
     public init(
@@ -178,6 +210,7 @@ extension Plan {
 
     /// The loss measured for the plan that was kept.
     public var keptLoss: Double? {
+      if let sixteenBitActivations { return sixteenBitActivations.loss }
       guard let keptRound else { return uniform?.measuredLoss }
       return rounds.indices.contains(keptRound) ? rounds[keptRound].measuredLoss : nil
     }
@@ -228,6 +261,15 @@ extension Plan.Context {
   }
 }
 
+extension Plan.KeyValueCache {
+  func validate(_ check: ArtifactChecks, _ path: String) throws(ArtifactError) {
+    guard format != .float else {
+      throw check.fail("\(path).format", "is float, which is said by leaving '\(path)' out")
+    }
+    try check.amount(loss, "\(path).loss")
+  }
+}
+
 extension Plan.Rules {
   func validate(_ check: ArtifactChecks, _ path: String) throws(ArtifactError) {
     for (index, pin) in pins.enumerated() {
@@ -269,6 +311,10 @@ extension Plan.Check {
     } else if uniform == nil {
       throw check.fail("\(path).keptRound", "is missing, and there is no uniform format either")
     }
+    try check.amount(
+      sixteenBitActivations?.lossWithEightBits,
+      "\(path).sixteenBitActivations.lossWithEightBits")
+    try check.amount(sixteenBitActivations?.loss, "\(path).sixteenBitActivations.loss")
     for (index, factor) in lossFactors.enumerated() {
       let place = "\(path).lossFactors[\(index)]"
       try check.count(factor.bitWidth, in: 1...16, "\(place).bitWidth")

@@ -46,6 +46,7 @@ extension Plan {
     try validateBudgets(check)
     try goal?.validate(check, "goal")
     try context?.validate(check, "context")
+    try keyValueCache?.validate(check, "keyValueCache")
     try rules?.validate(check, "rules")
     try self.check?.validate(check, "check")
     try ties?.validate(check, "ties")

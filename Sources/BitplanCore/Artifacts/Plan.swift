@@ -131,17 +131,22 @@ public struct Plan: Hashable, Sendable, Codable {
     public let inputFeatures: Int
     /// Disjoint segments that cover every row.
     public let segments: [Segment]
+    /// How the operator's activations are kept; left out of the file where they are `int8`.
+    public var activations: ActivationFormat
 
     /// Makes an assignment.
-    public init(name: String, shape: MatrixShape, segments: [Segment]) {
+    public init(
+      name: String, shape: MatrixShape, segments: [Segment], activations: ActivationFormat = .int8
+    ) {
       self.name = name
       self.outputFeatures = shape.outputFeatures
       self.inputFeatures = shape.inputFeatures
       self.segments = segments
+      self.activations = activations
     }
 
     private enum CodingKeys: String, CodingKey {
-      case name, outputFeatures, inputFeatures, segments
+      case name, outputFeatures, inputFeatures, segments, activations
     }
 
     /// Decodes an assignment; sizes out of range are an error.
@@ -151,7 +156,19 @@ public struct Plan: Hashable, Sendable, Codable {
       let shape = try MatrixShape(from: decoder)
       self.init(
         name: try container.decode(String.self, forKey: .name), shape: shape,
-        segments: try container.decode([Segment].self, forKey: .segments))
+        segments: try container.decode([Segment].self, forKey: .segments),
+        activations: try container.decodeIfPresent(ActivationFormat.self, forKey: .activations)
+          ?? .int8)
+    }
+
+    /// Encodes an assignment.
+    public func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(name, forKey: .name)
+      try container.encode(outputFeatures, forKey: .outputFeatures)
+      try container.encode(inputFeatures, forKey: .inputFeatures)
+      try container.encode(segments, forKey: .segments)
+      if activations != .int8 { try container.encode(activations, forKey: .activations) }
     }
 
     /// `[outputFeatures, inputFeatures]`.
@@ -218,6 +235,8 @@ public struct Plan: Hashable, Sendable, Codable {
   public var ties: Ties?
   /// How firm the plan is, given how uncertain the losses are.
   public var stability: Stability?
+  /// How keys and values are kept where it is not float32.
+  public var keyValueCache: KeyValueCache?
   /// Equivalence transforms of the float model that come before quantizing, in their order.
   public var transforms: [EquivalenceTransform]?
 

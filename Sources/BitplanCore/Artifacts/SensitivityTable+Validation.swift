@@ -23,6 +23,16 @@ extension SensitivityTable {
     if let transforms = options.transforms { try check.text(transforms, "options.transforms") }
     try EquivalenceTransform.validate(transforms ?? [], check, "transforms")
     try check.amount(activationCost, "activationCost")
+    if let costs = activationCosts {
+      guard costs.count == rows.count else {
+        throw check.fail(
+          "activationCosts", "has \(costs.count) values for \(rows.count) operators")
+      }
+      for cost in costs { try check.amount(cost, "activationCosts") }
+    }
+    for (index, cost) in (keyValueCosts ?? []).enumerated() {
+      try cost.validate(check, "keyValueCosts[\(index)]")
+    }
 
     for (index, row) in rows.enumerated() {
       let path = "rows[\(index)]"

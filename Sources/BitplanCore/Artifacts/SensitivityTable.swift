@@ -149,6 +149,12 @@ public struct SensitivityTable: Hashable, Sendable, Codable {
   public var options: Options
   /// The metric with 8-bit activations and float weights: paid once by any quantized plan.
   public var activationCost: Double
+  /// What of ``activationCost`` each operator's input causes, in the order of ``rows``; absent where
+  /// the method cannot tell.
+  public var activationCosts: [Double]?
+  /// The metric with keys and values in fewer bits and everything else in float; empty or absent
+  /// where there is no KV cache.
+  public var keyValueCosts: [Plan.KeyValueCache]?
   /// One row an operator, in the model's order.
   public var rows: [Row]
   /// Equivalence transforms of the model that was measured, in their order.

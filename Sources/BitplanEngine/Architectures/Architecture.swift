@@ -53,7 +53,7 @@ package protocol Architecture: Sendable {
   var fingerprint: String { get }
 
   /// Bytes of keys and values that a sequence of so many tokens leaves in the KV cache.
-  func keyValueBytes(tokenCount: Int) -> Int
+  func keyValueBytes(tokenCount: Int, format: KeyValueFormat) -> Int
 
   /// Buffers of one sequence, at most `capacity` tokens long.
   ///
@@ -80,7 +80,7 @@ package protocol Architecture: Sendable {
 
 extension Architecture {
   /// Encoders keep no keys and values.
-  package func keyValueBytes(tokenCount: Int) -> Int { 0 }
+  package func keyValueBytes(tokenCount: Int, format: KeyValueFormat) -> Int { 0 }
   package func makeForwardPass(
     vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat
   ) -> any ForwardPass {

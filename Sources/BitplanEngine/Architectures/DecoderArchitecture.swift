@@ -44,9 +44,10 @@ extension DecoderArchitecture {
     return result
   }
 
-  /// float32 keys and values of every layer.
-  package func keyValueBytes(tokenCount: Int) -> Int {
-    2 * decoder.layerCount * decoder.keyValueFeatures * tokenCount * MemoryLayout<Float>.size
+  /// Keys and values of every layer.
+  package func keyValueBytes(tokenCount: Int, format: KeyValueFormat) -> Int {
+    2 * decoder.layerCount * decoder.keyValueHeadCount * tokenCount
+      * format.bytes(headSize: decoder.headSize)
   }
 
   package var vectors: [VectorDescription] {

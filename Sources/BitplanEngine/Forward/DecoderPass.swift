@@ -1,3 +1,4 @@
+import BitplanCore
 import BitplanKernels
 
 /// Forward pass of a ``Decoder``: buffers, KV cache, and one layer's arithmetic.

@@ -1,3 +1,4 @@
+import BitplanCore
 import BitplanKernels
 
 /// The keys or the values of one layer as 8-bit or 4-bit codes.

@@ -34,7 +34,11 @@ extension PackedCheckpoint {
         "packed file '\(checkpoint.name)' holds '\(extra)', which its plan does not mention. Pack "
           + "the model again.")
     }
-    let weights = try plan.operators.map { OperatorWeights.packed(try load($0, from: checkpoint)) }
+    let weights = try plan.operators.map { assignment in
+      var weights = try load(assignment, from: checkpoint)
+      weights.activations = assignment.activations
+      return OperatorWeights.packed(weights)
+    }
     let model = try Model(
       architecture, name: plan.model.name, sha256: plan.model.sha256, weights: weights,
       vectors: Model.vectors(architecture.vectors, from: checkpoint), configurationText: text)

@@ -21,6 +21,8 @@ struct PlanRecord {
     add("context", plan.context.map(Self.context))
     add("check", plan.check.map { Self.check($0, plan, metric) })
     add("uniform", plan.check.map { Self.uniform($0, metric) })
+    add("activations", Self.activations(plan, metric))
+    add("KV cache", plan.keyValueCache.map { Self.cache($0, metric) })
     add("ties", plan.ties.map { Self.ties($0, metric) })
     add("stability", plan.stability.map(Self.stability))
     self.lines = lines
@@ -109,6 +111,27 @@ struct PlanRecord {
       ? "\(uniform.format.identifier) measured \(loss), better than every plan that was tried: "
         + "this plan is that format"
       : "\(uniform.format.identifier), the best of the same or smaller size, measured \(loss)"
+  }
+
+  /// Where activations have 16 bits, and what that was measured to save.
+  private static func activations(_ plan: Plan, _ metric: MetricName) -> String? {
+    let wide = plan.operators.filter { $0.activations == .int16 }.map(\.name)
+    guard !wide.isEmpty else { return nil }
+    let most = 4
+    let named =
+      wide.count == plan.operators.count
+      ? "all operators"
+      : wide.prefix(most).map(SafeText.visible).joined(separator: ", ")
+        + (wide.count > most ? " and \(wide.count - most) more" : "")
+    let saved = plan.check?.sixteenBitActivations.map {
+      "; measured \(metric.text($0.loss)), with 8 bits everywhere "
+        + ReportNumber.significant($0.lossWithEightBits, 3)
+    }
+    return "16 bits for \(named)" + (saved ?? "")
+  }
+
+  private static func cache(_ cache: Plan.KeyValueCache, _ metric: MetricName) -> String {
+    "\(cache.format.rawValue), which alone loses \(metric.text(cache.loss))"
   }
 
   private static func ties(_ ties: Plan.Ties, _ metric: MetricName) -> String {

@@ -58,7 +58,7 @@ extension PlanSearch {
         return between.randomElement(using: &generator) ?? row[row.count - 1]
       }
     }
-    let loss = candidates.reduce(problem.activationCost) { $0 + $1.loss }
+    let loss = candidates.reduce(problem.commonLoss) { $0 + $1.loss }
     return makePlan(
       inputs, problem, candidates,
       Certificate(

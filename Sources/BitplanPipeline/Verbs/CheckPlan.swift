@@ -14,9 +14,10 @@ extension Workbench {
   ///   - name: name of the text that the sensitivity was measured on.
   ///   - quantizer: how codes are found, as the sensitivity says.
   ///   - transforms: what the float model goes through first, as the sensitivity says.
+  ///   - cache: how executed plans keep keys and values.
   func planExecutor(
     _ source: ModelSource, calibration: String?, measuredOn name: String, quantizer: String,
-    transforms: [EquivalenceTransform]?
+    transforms: [EquivalenceTransform]?, cache: KeyValueFormat = .float
   ) throws -> PlanExecutor? {
     let path =
       calibration
@@ -39,14 +40,19 @@ extension Workbench {
       progress.advance(done, of: windows.windows.count)
     }
     progress.end("\(windows.tokens.count) tokens besides those measured on")
-    var last: (operators: [Plan.Assignment], packed: [PackedOperator])?
+    meter.keyValueFormat = cache
+    var last: (segments: [[Plan.Segment]], packed: [PackedOperator])?
     return PlanExecutor(text: windows.calibration) { plan, width in
-      let packed: [PackedOperator]
-      if let last, last.operators == plan.operators {
+      let segments = plan.operators.map(\.segments)
+      var packed: [PackedOperator]
+      if let last, last.segments == segments {
         packed = last.packed
       } else {
         packed = try quantized(source, plan, statistics)
-        last = (plan.operators, packed)
+        last = (segments, packed)
+      }
+      for (index, assignment) in plan.operators.enumerated() {
+        packed[index].activations = assignment.activations
       }
       progress.begin("check", total: 1)
       try cancellation.check()

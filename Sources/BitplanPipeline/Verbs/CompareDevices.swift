@@ -131,7 +131,7 @@ extension PlanSearch {
       sensitivity: inputs.sensitivity, profile: inputs.profile?.profile, formats: inputs.formats,
       architectureSHA256: inputs.architectureSHA256, granularity: inputs.granularity)
     // Any loss will do: no plan has more than the sum of the largest.
-    let most = problem.candidates.reduce(problem.activationCost) { sum, row in
+    let most = problem.candidates.reduce(problem.commonLoss) { sum, row in
       sum + (row.map(\.loss).max() ?? 0)
     }
     var options = SearchOptions()

@@ -38,6 +38,10 @@ public struct PlanExplanation: Codable, Sendable {
   public let shape: MatrixShape
   /// What its rows are demanded to be, if anything.
   public let demand: String?
+  /// How the plan keeps its activations.
+  public let activations: ActivationFormat
+  /// What rounding its activations to 8 bits loses, in the sensitivity's metric, where it is known.
+  public let eightBitActivationLoss: Double?
   /// Prices of the budgets.
   public let prices: [Price]
   /// All choices, the best first.
@@ -62,7 +66,9 @@ public struct PlanExplanation: Codable, Sendable {
     shape = plan.operators[index].shape
     metric = plan.sensitivity.metric
     demand = Self.demand(plan.rules, name)
+    activations = plan.operators[index].activations
     let problem = origin.problem
+    eightBitActivationLoss = problem.activationCosts?[index]
     self.prices = zip(plan.budgets, prices).map { budget, price in
       // The search counts bytes and operators' seconds; people count what they asked for.
       let unit = problem.budgetValue(1, budget.kind) - problem.budgetValue(0, budget.kind)
@@ -158,6 +164,13 @@ public struct PlanExplanation: Codable, Sendable {
       return " (\(Figures.significant(errors, digits: 2)) standard errors away)"
     }
     var lines: [String] = []
+    if let loss = eightBitActivationLoss, loss > 0 {
+      lines.append(
+        "Rounding its activations to 8 bits "
+          + (activations == .int16
+            ? "would lose \(Figures.significant(loss)): they have 16."
+            : "loses \(Figures.significant(loss)), which is not in the choices' losses."))
+    }
     if let factor = widerAtLossFactor, let formats = widerFormats {
       lines.append(
         "If its losses were \(Figures.significant(factor)) × what was measured\(inErrors(factor)), it "

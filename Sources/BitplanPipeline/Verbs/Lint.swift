@@ -226,7 +226,9 @@ enum PlanLint {
     return origin.candidates.enumerated().compactMap { index, own in
       let others = origin.problem.candidates[index] + origin.problem.wholes[index]
       let better = others.first { other in
-        other.loss < own.loss * (1 - 1e-9) && other.storedBytes <= own.storedBytes
+        // A format's loss as a sum over rows and as a whole differ in their rounding.
+        other.segments != own.segments && other.loss < own.loss * (1 - 1e-9)
+          && other.storedBytes <= own.storedBytes
           && other.decodeSeconds ?? 0 <= own.decodeSeconds ?? 0
           && other.prefillSeconds ?? 0 <= own.prefillSeconds ?? 0
       }
@@ -253,7 +255,7 @@ enum PlanLint {
     var options = PlanSearch.options(inputs)
     options.relativeGap = 1e-3
     let best = try free.solve(inputs.budgets, goal: nil, options: options).certificate.objective
-    let own = origin.candidates.reduce(origin.problem.activationCost) { $0 + $1.loss }
+    let own = origin.candidates.reduce(origin.problem.commonLoss) { $0 + $1.loss }
     guard best > 0, own > best * (1 + ruleCostLimit) else { return [] }
     return [
       PlanWarning(

@@ -38,12 +38,26 @@ public struct PlanRequest: Sendable {
   public var goal: Plan.Goal?
   /// Tokens of the context whose KV cache counts towards the byte budget.
   public var contextTokens: Int?
+  /// How activations are kept.
+  public var activations = ActivationChoice.auto
+  /// How keys and values are kept.
+  public var keyValueCache = KeyValueFormat.float
 
   /// A request with the defaults.
   public init(model: String, budgets: [Budget]) {
     self.model = model
     self.budgets = budgets
   }
+}
+
+/// How a plan's activations are kept.
+public enum ActivationChoice: String, Sendable, CaseIterable {
+  /// 16 bits for the operators where that saves a larger share of the loss than it adds to the time.
+  case auto
+  /// 8 bits everywhere.
+  case int8
+  /// 16 bits everywhere.
+  case int16
 }
 
 extension PlanRequest {
@@ -114,7 +128,7 @@ extension Workbench {
           source, calibration: request.calibration,
           measuredOn: inputs.sensitivity.calibration.name,
           quantizer: inputs.sensitivity.options.quantizer,
-          transforms: inputs.sensitivity.transforms)
+          transforms: inputs.sensitivity.transforms, cache: inputs.keyValueCache)
         : nil
       progress.begin("solve", total: 1)
       outcome = try PlanSearch.run(inputs, executor: executor)
@@ -150,6 +164,11 @@ extension Workbench {
     inputs.goal = request.goal
     inputs.rules = request.rules
     inputs.context = try planContext(request, source)
+    inputs.choosesActivations = request.activations == .auto
+    if request.activations == .int16 {
+      inputs.activations = sensitivity.table.rows.map { _ in .int16 }
+    }
+    inputs.keyValueCache = request.keyValueCache
     return inputs
   }
 
@@ -164,7 +183,7 @@ extension Workbench {
         "A context of \(tokens) tokens is more than the \(source.model.maximumTokens) that "
           + "'\(source.checkpoint.name)' was made for. Ask for a shorter one.")
     }
-    let bytes = source.model.keyValueBytes(tokenCount: tokens)
+    let bytes = source.model.keyValueBytes(tokenCount: tokens, format: request.keyValueCache)
     guard bytes > 0 else {
       throw PipelineError(
         .invalidInput,

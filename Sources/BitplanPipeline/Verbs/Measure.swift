@@ -204,13 +204,32 @@ extension Workbench {
       try cancellation.check()
       progress.advance(done, of: estimation.stepCount)
     }
-    let activationCost = try meter.loss(meter.withQuantizedActivations())
+    let activationCost = max(0, try meter.loss(meter.withQuantizedActivations()))
+    let keyValueCosts = try self.keyValueCosts(meter)
     progress.end(
       "\(options.passCount) passes, \(rows.count) operators × \(options.formats.count) formats")
     journal.remove()
-    return SensitivityTable(
+    var table = SensitivityTable(
       model: model.identity, metric: meter.metric, calibration: windows.calibration,
-      options: options, activationCost: max(0, activationCost), rows: rows)
+      options: options, activationCost: activationCost, rows: rows)
+    table.keyValueCosts = keyValueCosts.isEmpty ? nil : keyValueCosts
+    table.activationCosts = statistics.gradients.map { gradients in
+      let predicted = ActivationSalience.costs(model, statistics.operators, gradients, context)
+      let sum = predicted.reduce(0, +)
+      // Gradients say how the cost is spread, the pass how much it is.
+      return predicted.map { sum > 0 ? $0 / sum * activationCost : 0 }
+    }
+    return table
+  }
+
+  /// What KV caches of fewer bits lose with everything else in float.
+  private func keyValueCosts(_ meter: LossMeter) throws -> [Plan.KeyValueCache] {
+    guard meter.metric == .klDivergenceNatsPerToken else { return [] }
+    defer { meter.keyValueFormat = .float }
+    return try KeyValueFormat.allCases.filter { $0 != .float }.map { format in
+      meter.keyValueFormat = format
+      return Plan.KeyValueCache(format: format, loss: max(0, try meter.loss(meter.model)))
+    }
   }
 
   /// What the calibration tokens tell, with progress.

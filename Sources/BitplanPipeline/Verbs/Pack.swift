@@ -83,14 +83,14 @@ extension Workbench {
           packing: quantizer.quantize(
             weights, rows: segment.rows, as: segment.format, statistics[index].input))
       }
-      if matrices.count == 1 {
-        result.append(PackedOperator(matrices[0]))
-      } else {
-        result.append(
-          try PackedOperator(
-            shape: assignment.shape,
-            segments: zip(matrices, assignment.segments).map { ($0, $1.rows) }))
-      }
+      var packed =
+        matrices.count == 1
+        ? PackedOperator(matrices[0])
+        : try PackedOperator(
+          shape: assignment.shape,
+          segments: zip(matrices, assignment.segments).map { ($0, $1.rows) })
+      packed.activations = assignment.activations
+      result.append(packed)
     }
     progress.end("\(plan.operators.count) operators")
     return result

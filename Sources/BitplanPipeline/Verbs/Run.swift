@@ -1,4 +1,5 @@
 internal import BitplanCheckpoint
+internal import BitplanCore
 internal import BitplanDevices
 internal import BitplanEngine
 internal import Foundation
@@ -15,9 +16,9 @@ extension Workbench {
       guard FileManager.default.fileExists(atPath: request.path) else {
         throw PipelineError(.missingInput, "There is no file '\(request.path)'.")
       }
-      let (model, tokenizer) = try opened(request)
+      let (model, tokenizer, cache) = try opened(request)
       switch model.objective {
-      case .nextToken: return try generate(model, tokenizer, request, onText)
+      case .nextToken: return try generate(model, tokenizer, request, cache, onText)
       case .sentenceEmbedding: return try embed(model, tokenizer, request)
       }
     } catch {
@@ -25,19 +26,25 @@ extension Workbench {
     }
   }
 
-  private func opened(_ request: RunRequest) throws -> (Model, any Tokenizer) {
+  /// Model, tokenizer, and how keys and values are kept.
+  private func opened(
+    _ request: RunRequest
+  ) throws -> (Model, any Tokenizer, KeyValueFormat) {
+    let named = try request.tokenizer.map { try Tokenizers.load(path: $0) }
     if try PackedCheckpoint.isPacked(path: request.path) {
-      let model = try PackedCheckpoint.load(path: request.path)
-      if let path = request.tokenizer { return (model, try Tokenizers.load(path: path)) }
-      return (model, try PackedCheckpoint.tokenizer(path: request.path))
+      let (model, plan) = try PackedCheckpoint.loadWithPlan(path: request.path)
+      return (
+        model, try named ?? PackedCheckpoint.tokenizer(path: request.path),
+        request.keyValueCache ?? plan.keyValueCache?.format ?? .float
+      )
     }
     let source = try ModelSource(path: request.path)
-    if let path = request.tokenizer { return (source.model, try Tokenizers.load(path: path)) }
-    return (source.model, try source.tokenizer())
+    return (source.model, try named ?? source.tokenizer(), request.keyValueCache ?? .float)
   }
 
   private func generate(
-    _ model: Model, _ tokenizer: any Tokenizer, _ request: RunRequest, _ onText: (String) -> Void
+    _ model: Model, _ tokenizer: any Tokenizer, _ request: RunRequest, _ cache: KeyValueFormat,
+    _ onText: (String) -> Void
   ) throws -> RunResult {
     let prompt = tokenizer.encode(request.prompt, addSpecialTokens: false)
     guard !prompt.isEmpty else {
@@ -46,7 +53,7 @@ extension Workbench {
     let capacity = min(model.maximumTokens, prompt.count + request.tokenCount)
     let session = Session(
       model, context: context, capacity: capacity,
-      keyValueFormat: try Self.keyValueFormat(request.keyValueCache))
+      keyValueFormat: cache)
     var sampler = try Sampler(
       Sampler.Options(
         temperature: request.temperature, topP: request.topP, seed: request.seed))

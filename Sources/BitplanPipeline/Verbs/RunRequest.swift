@@ -1,4 +1,5 @@
 internal import BitplanCheckpoint
+public import BitplanCore
 internal import BitplanEngine
 internal import Foundation
 
@@ -18,8 +19,8 @@ public struct RunRequest: Sendable {
   public var seed: UInt64 = 1
   /// Tokenizer file.
   public var tokenizer: String?
-  /// How keys and values are kept: `float`, `int8` or `int4`.
-  public var keyValueCache = "float"
+  /// How keys and values are kept; as the packed plan says by default.
+  public var keyValueCache: KeyValueFormat?
 
   /// A request with the defaults.
   public init(path: String, prompt: String) {

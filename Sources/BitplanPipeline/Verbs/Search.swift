@@ -27,6 +27,12 @@ public struct PlanSearch: Sendable {
     public var context: Plan.Context?
     /// What the user demands of some operators.
     public var rules: Plan.Rules?
+    /// How activations are kept, one format an operator; 8 bits everywhere by default.
+    public var activations: [ActivationFormat]?
+    /// Whether operators get 16-bit activations where these save more loss than they cost time.
+    public var choosesActivations = false
+    /// How keys and values are kept.
+    public var keyValueCache = KeyValueFormat.float
     /// Seconds after which the best plan so far is taken, with its gap.
     public var timeLimitSeconds: Double = 10
     /// Points of the front of loss against size, for the report; 0 for none.
@@ -88,12 +94,16 @@ public struct PlanSearch: Sendable {
       plan.ties = result.ties
       prices = result.shadowPrices
       final = problem.corrected(by: result.factors, inputs.sensitivity.rows)
-      plan.stability = try stability(inputs, final, result.candidates)
+      let stability = try stability(inputs, final, result.candidates)
+      plan = try withActivationsChosen(plan, inputs, final, result.candidates, executor)
+      plan.stability = stability
     } else {
       let candidates = problem.chosen(solution.selection)
       plan = makePlan(inputs, problem, candidates, solution.certificate)
       plan.ties = solution.ties
-      plan.stability = try stability(inputs, problem, candidates)
+      let stability = try stability(inputs, problem, candidates)
+      plan = try withActivationsChosen(plan, inputs, problem, candidates, nil)
+      plan.stability = stability
     }
     plan.front = try front(inputs, final)
     return Outcome(plan: plan, solveSeconds: seconds, shadowPrices: prices)
@@ -101,10 +111,13 @@ public struct PlanSearch: Sendable {
 
   /// The candidates of all operators.
   static func problem(_ inputs: Inputs) throws(PipelineError) -> PlanProblem {
-    try PlanProblem(
+    let problem = try PlanProblem(
       sensitivity: inputs.sensitivity, profile: inputs.profile?.profile, formats: inputs.formats,
       architectureSHA256: inputs.architectureSHA256, granularity: inputs.granularity,
-      rules: inputs.rules, keyValueBytes: inputs.context?.keyValueBytes ?? 0)
+      rules: inputs.rules, keyValueBytes: inputs.context?.keyValueBytes ?? 0,
+      cacheLoss: try cache(inputs)?.loss ?? 0)
+    guard let activations = inputs.activations else { return problem }
+    return try problem.with(activations: activations)
   }
 
   /// How the plan is searched for.
@@ -122,9 +135,10 @@ public struct PlanSearch: Sendable {
     _ certificate: Certificate
   ) -> Plan {
     let metric = inputs.sensitivity.metric
-    let operators = zip(problem.operators, candidates).map { description, candidate in
+    let operators = candidates.indices.map { index in
       Plan.Assignment(
-        name: description.name, shape: description.shape, segments: candidate.segments)
+        name: problem.operators[index].name, shape: problem.operators[index].shape,
+        segments: candidates[index].segments, activations: problem.activations[index])
     }
     var plan = Plan(
       model: inputs.sensitivity.model,
@@ -140,6 +154,8 @@ public struct PlanSearch: Sendable {
       transforms: inputs.sensitivity.transforms)
     plan.goal = inputs.goal
     plan.context = inputs.context
+    // Missing costs were refused when the problem was made.
+    plan.keyValueCache = try? cache(inputs)
     plan.rules = inputs.rules.flatMap { $0.isEmpty ? nil : $0 }
     return plan
   }

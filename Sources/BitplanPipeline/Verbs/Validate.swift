@@ -24,8 +24,8 @@ public struct ValidateRequest: Sendable {
   public var lossTolerance = 2.0
   /// Compare with uniform formats of the same or smaller size.
   public var comparesUniform = true
-  /// How the executed plan keeps keys and values: `float`, `int8` or `int4`.
-  public var keyValueCache = "float"
+  /// How the executed plan keeps keys and values; as the plan says by default.
+  public var keyValueCache: KeyValueFormat?
   /// Write the measured values into the plan file.
   public var record = false
 
@@ -191,7 +191,7 @@ extension Workbench {
       progress.advance(done, of: held.windows.count)
     }
     progress.end("\(held.tokens.count) held-out tokens")
-    meter.keyValueFormat = try Self.keyValueFormat(request.keyValueCache)
+    meter.keyValueFormat = request.keyValueCache ?? plan.keyValueCache?.format ?? .float
     let measured = try measure(packed, plan, meter)
     meter.keyValueFormat = .float
     let uniform =

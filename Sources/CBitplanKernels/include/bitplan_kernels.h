@@ -295,6 +295,9 @@ typedef struct {
   void (*weighted_sum)(
       const float *weights, const float *rows, int64_t stride, int64_t count, int64_t size,
       float *out);
+  /// What quantizing activations to 8 bits leaves of `count` values, with one scale for every
+  /// `group` of them: `out = x − code · scale`, codes and scales as `bp_quantize` finds them.
+  void (*rounding_error)(const float *x, int64_t group, int64_t count, float *out);
 } bp_vector_operations;
 
 /// The vector operations for `isa`, or NULL where it is not supported.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BitplanCore
 import BitplanPipeline
 import Foundation
 
@@ -36,13 +37,14 @@ struct RunCommand: ParsableCommand {
   var tokenizer: String?
 
   @Option(
-    help: ArgumentHelp("How keys and values are kept: float, int8 or int4.", valueName: "name"))
-  var kvCache = "float"
+    help: ArgumentHelp(
+      "How keys and values are kept: float, int8 or int4 (default: as the plan says).",
+      valueName: "name"))
+  var kvCache: KeyValueFormat?
 
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    try requireKeyValueCache(kvCache)
     guard tokens > 0 else { throw ValidationError("'--tokens \(tokens)' must be positive.") }
     guard temperature >= 0, temperature.isFinite else {
       throw ValidationError("'--temperature \(temperature)' must be 0 or more.")

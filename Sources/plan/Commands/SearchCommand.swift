@@ -119,6 +119,19 @@ struct SearchCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
+      "How activations are kept: int8, int16 (two bytes: exact but slower), or auto: 16 bits where "
+        + "they save a larger share of the loss than they add to the time.",
+      valueName: "name"))
+  var activations = ActivationChoice.auto
+
+  @Option(
+    help: ArgumentHelp(
+      "How keys and values are kept: float, int8 or int4. What it loses is part of the prediction.",
+      valueName: "name"))
+  var kvCache = KeyValueFormat.float
+
+  @Option(
+    help: ArgumentHelp(
       "Write the whole front of loss against size, so many plans, to MODEL.front.json; needs no budget.",
       valueName: "n"))
   var pareto: Int?
@@ -182,6 +195,8 @@ struct SearchCommand: ParsableCommand {
         Plan.Goal(minimized: minimize ?? .storedBytes, maximumLoss: $0)
       }
       request.contextTokens = context
+      request.activations = activations
+      request.keyValueCache = kvCache
       let workbench = try common.workbench()
       if let assign {
         let outcome = try workbench.makePlan(request, given: assign)

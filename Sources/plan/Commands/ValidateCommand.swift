@@ -1,4 +1,5 @@
 import ArgumentParser
+import BitplanCore
 import BitplanPipeline
 import Foundation
 
@@ -48,8 +49,10 @@ struct ValidateCommand: ParsableCommand {
   var lossTolerance = 2.0
 
   @Option(
-    help: ArgumentHelp("How keys and values are kept: float, int8 or int4.", valueName: "name"))
-  var kvCache = "float"
+    help: ArgumentHelp(
+      "How keys and values are kept: float, int8 or int4 (default: as the plan says).",
+      valueName: "name"))
+  var kvCache: KeyValueFormat?
 
   @Flag(inversion: .prefixedNo, help: "Compare with uniform formats of the same or smaller size.")
   var uniform = true
@@ -60,7 +63,6 @@ struct ValidateCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    try requireKeyValueCache(kvCache)
     guard windows > 0 else { throw ValidationError("'--windows \(windows)' must be positive.") }
     guard timeTolerance > 0 else { throw ValidationError("'--time-tolerance' must be positive.") }
     guard lossTolerance >= 1 else {

@@ -2,7 +2,7 @@
 ///
 /// Integers have a scale and an offset in binary16 for every token and head, so that a token's
 /// outliers cost no other token precision.
-public enum KeyValueFormat: String, Hashable, Sendable, CaseIterable {
+public enum KeyValueFormat: String, Hashable, Sendable, Codable, CaseIterable {
   /// float32, exact.
   case float
   /// 8 bits a value.
@@ -18,15 +18,6 @@ public enum KeyValueFormat: String, Hashable, Sendable, CaseIterable {
     case .float: 4 * headSize
     case .int8: headSize + 4
     case .int4: headSize / 2 + 4
-    }
-  }
-
-  /// Largest code; 0 where there are none.
-  var maximumCode: Float {
-    switch self {
-    case .float: 0
-    case .int8: 255
-    case .int4: 15
     }
   }
 }

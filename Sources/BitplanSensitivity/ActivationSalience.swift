@@ -1,0 +1,46 @@
+internal import BitplanCore
+public import BitplanEngine
+public import BitplanKernels
+internal import BitplanQuantizers
+
+/// What rounding an operator's input to 8 bits costs, by the same gradients as the salience of its rows.
+public enum ActivationSalience {
+  /// `½ · E[g_r²] · E[(W_r · δ)²]`, summed over output features, with the rounding error `δ` of sampled
+  /// inputs: the Fisher information's quadratic form.
+  ///
+  /// - Parameters:
+  ///   - statistics: one for every operator of the model.
+  ///   - groupSize: activations that share a scale.
+  /// - Returns: predicted loss for every operator when its input alone is rounded; 0 for tables that
+  ///   are only looked up.
+  public static func costs(
+    _ model: Model, _ statistics: [OperatorStatistics], _ gradients: GradientStatistics,
+    groupSize: Int = 128, _ context: KernelContext
+  ) -> [Double] {
+    var errors: [Int: FloatMatrix] = [:]
+    return model.operators.enumerated().map { index, description in
+      guard description.isMultiplied else { return 0 }
+      let source = model.inputSource(of: index)
+      let error =
+        errors[source]
+        ?? roundingError(of: statistics[index].samples, groupSize: groupSize, context)
+      errors[source] = error
+      let squares = OutputError.meanSquaredOutput(model.floatWeights(of: index), samples: error)
+      return 0.5 * gradients.tokensPerUnit
+        * zip(gradients.meanSquares[index], squares).reduce(0) { $0 + $1.0 * $1.1 }
+    }
+  }
+
+  /// What 8 bits leave of `samples`.
+  private static func roundingError(
+    of samples: FloatMatrix, groupSize: Int, _ context: KernelContext
+  ) -> FloatMatrix {
+    let activations = Activations(capacity: samples.rows, inputFeatures: samples.columns)
+    activations.values.withUnsafeMutableBufferPointer { target in
+      samples.withUnsafeBufferPointer { _ = target.update(fromContentsOf: $0) }
+    }
+    activations.didChange(tokenCount: samples.rows)
+    return OutputError.difference(
+      samples, activations.dequantized(groupSize: groupSize, context))
+  }
+}
