@@ -180,6 +180,72 @@ public final class Session {
     return result
   }
 
+  /// Sends the input of `layer` for a whole sequence, from ``hiddenStates(of:beforeLayer:)``, through
+  /// that layer, in place. The sequence is forgotten. Layer by layer over many sequences, what is seen
+  /// of one layer can be used before the next one runs.
+  ///
+  /// - Parameter states: `[tokens, width]`.
+  public func run(layer: Int, on states: FloatMatrix) throws(EngineError) {
+    position = 0
+    try check(states, beforeLayer: layer, for: model.objective)
+    var begin = 0
+    while begin < states.rows {
+      let chunk = begin..<min(begin + pass.chunkCapacity, states.rows)
+      load(states, chunk)
+      pass.runLayer(layer, count: chunk.count, position: begin)
+      copyRows(pass.hidden, chunk.count, to: states, at: begin)
+      begin = chunk.upperBound
+    }
+  }
+
+  /// Language models: logits of a whole sequence whose last hidden states are known, a block of
+  /// tokens after the other, so that memory does not grow with sequence times vocabulary. Blocks of
+  /// one size give the same bits wherever states come from. The sequence is forgotten.
+  ///
+  /// - Parameters:
+  ///   - states: `[tokens, width]`, from ``hiddenStates(of:beforeLayer:)`` with the layer count.
+  ///   - body: called with the tokens of a block and their logits, in its first rows.
+  public func forEachLogits(
+    of states: FloatMatrix, _ body: (Range<Int>, FloatMatrix) throws(EngineError) -> Void
+  ) throws(EngineError) {
+    position = 0
+    try check(states, beforeLayer: model.layerCount, for: .nextToken)
+    var begin = 0
+    while begin < states.rows {
+      let chunk = begin..<min(begin + pass.chunkCapacity, states.rows)
+      load(states, chunk)
+      var first = 0
+      while first < chunk.count {
+        let rows = first..<min(first + Self.logitBlock, chunk.count)
+        pass.finish(rows: rows, into: logitBlock)
+        let tokens = begin + rows.lowerBound..<begin + rows.upperBound
+        try checkFinite(logitBlock, "logits", tokens: tokens)
+        try body(tokens, logitBlock)
+        first = rows.upperBound
+      }
+      begin = chunk.upperBound
+    }
+  }
+
+  /// Language models: logits of some tokens, at most a block, whose last hidden states are known. The
+  /// matrix belongs to the session and is overwritten by the next call.
+  ///
+  /// - Parameter states: `[tokens, width]` of the whole sequence.
+  func logits(of states: FloatMatrix, _ tokens: Range<Int>) throws(EngineError) -> FloatMatrix {
+    position = 0
+    precondition(tokens.count <= logitBlock.rows, "at most a block at a time")
+    load(states, tokens)
+    pass.finish(rows: 0..<tokens.count, into: logitBlock)
+    try checkFinite(logitBlock, "logits", tokens: tokens)
+    return logitBlock
+  }
+
+  /// Tokens of one block of logits.
+  public static let logitBlock = 128
+
+  private lazy var logitBlock = FloatMatrix(
+    rows: min(Self.logitBlock, capacity), columns: model.vocabularySize)
+
   /// Language models: logits of a whole sequence whose input to `layer` is known. The sequence
   /// cannot be continued afterwards: the layers before `layer` were not run, and `position` is 0.
   ///
@@ -275,7 +341,8 @@ public final class Session {
   private func checkFinite(
     _ matrix: FloatMatrix, _ what: String, tokens: Range<Int>
   ) throws(EngineError) {
-    let isFinite = matrix.withAddress { VectorMath.allFinite($0, matrix.rows * matrix.columns) }
+    let rows = min(matrix.rows, tokens.count)
+    let isFinite = matrix.withAddress { VectorMath.allFinite($0, rows * matrix.columns) }
     guard isFinite else {
       throw EngineError(
         "the \(what) of tokens \(tokens.lowerBound)..<\(tokens.upperBound) of model "

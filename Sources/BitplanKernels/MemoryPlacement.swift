@@ -25,14 +25,11 @@ internal struct Allocation {
   init(byteCount: Int, placement: MemoryPlacement) {
     guard placement != .heap else {
       let count = max(64, byteCount)
-      let largePage = 2 << 20
-      let isLarge = count >= 2 * largePage
-      base = UnsafeMutableRawPointer.allocate(
-        byteCount: count, alignment: isLarge ? largePage : 64)
-      #if canImport(Glibc) || canImport(Musl)
-        // Fewer misses in the address cache when many weights are streamed; a wish, not a need.
-        if isLarge { madvise(base, count, Int32(MADV_HUGEPAGE)) }
-      #endif
+      if count >= Self.ownPagesBytes {
+        (base, mapping) = Self.ownPages(count)
+        return
+      }
+      base = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 64)
       base.initializeMemory(as: UInt8.self, repeating: 0, count: count)
       mapping = nil
       return
@@ -51,6 +48,34 @@ internal struct Allocation {
     else { preconditionFailure("the system gave no \(total) bytes") }
     base = start + page + (placement == .afterGuard ? 0 : inner - byteCount)
     mapping = (start, total)
+  }
+
+  /// From this size on, memory is asked of the system and goes back to it: an allocator keeps freed
+  /// blocks for itself, and one phase's matrices would still count in the next.
+  private static let ownPagesBytes = 256 << 10
+
+  /// Zeroed pages, at a multiple of a large page where they are many.
+  private static func ownPages(
+    _ count: Int
+  ) -> (UnsafeMutableRawPointer, (start: UnsafeMutableRawPointer, byteCount: Int)) {
+    let largePage = 2 << 20
+    let isLarge = count >= 2 * largePage
+    let total = count + (isLarge ? largePage : 0)
+    #if canImport(Darwin)
+      let flags = MAP_PRIVATE | MAP_ANON
+    #else
+      let flags = MAP_PRIVATE | MAP_ANONYMOUS
+    #endif
+    guard let start = mmap(nil, total, PROT_READ | PROT_WRITE, flags, -1, 0), start != MAP_FAILED
+    else { preconditionFailure("the system gave no \(total) bytes") }
+    guard isLarge else { return (start, (start, total)) }
+    let address = (Int(bitPattern: start) + largePage - 1) / largePage * largePage
+    let base = start + (address - Int(bitPattern: start))
+    #if canImport(Glibc) || canImport(Musl)
+      // Fewer misses in the address cache when many weights are streamed; a wish, not a need.
+      madvise(base, count, Int32(MADV_HUGEPAGE))
+    #endif
+    return (base, (start, total))
   }
 
   func deallocate() {

@@ -5,13 +5,21 @@ public import BitplanKernels
 public struct InputStatistics: Sendable {
   /// `E[x_k²]` for every input feature; `nil` for a table that is only looked up.
   public let meanSquares: [Float]?
-  /// The whole curvature; `nil` where none was gathered.
-  public let curvature: InputCurvature?
+  /// The whole curvature; `nil` where none was gathered. It may be read from disk each time: hold
+  /// on to it while it is in use.
+  public var curvature: InputCurvature? { load?() }
+  private let load: (@Sendable () -> InputCurvature)?
 
   /// Makes statistics.
   public init(meanSquares: [Float]?, curvature: InputCurvature?) {
     self.meanSquares = meanSquares
-    self.curvature = curvature
+    if let curvature { load = { curvature } } else { load = nil }
+  }
+
+  /// Makes statistics whose curvature is somewhere else until it is asked for.
+  package init(meanSquares: [Float]?, loading: (@Sendable () -> InputCurvature)?) {
+    self.meanSquares = meanSquares
+    load = loading
   }
 }
 

@@ -19,50 +19,69 @@ public struct CalibrationStatistics {
   ///     takes several thousand tokens to know.
   ///   - quantizer: how codes will be found.
   ///   - gradientSeed: also gather gradients, for salience, on labels drawn with it.
-  ///   - begin: called with the name of each stage and its number of steps.
-  ///   - progress: called with the steps done; may throw to stop.
+  ///   - begin: called with the name of each stage.
+  ///   - progress: called with the steps of the stage that are done and their number; may throw to stop.
   public static func gather(
     _ meter: LossMeter, windows: [[Int]], wideWindows: [[Int]],
     quantizer: OperatorQuantizer.Method, gradientSeed: UInt64?, context: KernelContext,
-    begin: (String, Int) -> Void, progress: (Int) throws -> Void
+    begin: (String) -> Void, progress: (_ done: Int, _ total: Int) throws -> Void
   ) throws -> CalibrationStatistics {
-    begin("statistics", windows.count)
-    let statistics = try meter.prepare(progress: progress)
-    let needsCurvature = quantizer == .errorFeedback
+    begin("statistics")
+    var statistics = try meter.prepare(progress: progress)
     var gradients: GradientStatistics?
     if let gradientSeed {
-      begin("gradients", windows.count)
+      begin("gradients")
       gradients = try GradientStatistics.gather(
-        model: meter.model, windows: windows, seed: gradientSeed, context: context,
-        progress: progress)
+        model: meter.model, windows: windows, seed: gradientSeed, context: context
+      ) { try progress($0, windows.count) }
     }
-    guard needsCurvature else {
-      return CalibrationStatistics(operators: statistics, gradients: gradients)
+    if quantizer == .errorFeedback {
+      begin("curvature")
+      try addCurvature(to: &statistics, meter.model, wideWindows, context, progress)
     }
-    begin("curvature", wideWindows.count)
-    let moments = try moments(meter.model, wideWindows, context, progress)
-    return CalibrationStatistics(
-      operators: OperatorStatistics.withCurvature(
-        statistics, moments, meter.model, pool: context.pool),
-      gradients: gradients)
+    return CalibrationStatistics(operators: statistics, gradients: gradients)
   }
 
-  /// Products of input features over `windows`.
-  private static func moments(
-    _ model: Model, _ windows: [[Int]], _ context: KernelContext, _ progress: (Int) throws -> Void
-  ) throws -> InputMoments {
-    let moments = InputMoments(model, detail: .full)
+  /// Gives every operator the curvature of its input over `windows`, and its mean squares; operators
+  /// that read the same input share one curvature.
+  private static func addCurvature(
+    to statistics: inout [OperatorStatistics], _ model: Model, _ windows: [[Int]],
+    _ context: KernelContext, _ progress: (_ done: Int, _ total: Int) throws -> Void
+  ) throws {
+    let spool = try StatisticsSpool()
     let session = Session(model, context: context, capacity: windows.map(\.count).max() ?? 1)
+    var moments = InputMoments(model, detail: .full)
     session.observer = { index, input, count in moments.observe(index, input, count) }
-    for (index, window) in windows.enumerated() {
-      switch model.objective {
-      case .nextToken:
-        session.reset()
-        _ = try session.forward(window, lastOnly: false)
-      case .sentenceEmbedding: _ = try session.embed(window)
+    let total = windows.count * (model.layerCount + 1)
+
+    /// Sets the curvatures of operators aside, whose inputs have all been seen.
+    func finish(_ operators: [Int]) throws {
+      var shared: [Int: @Sendable () -> InputCurvature] = [:]
+      for index in operators {
+        let source = model.inputSource(of: index)
+        if shared[source] == nil, let products = moments.meanProducts(of: index) {
+          shared[source] = try spool.store(
+            InputCurvature(takingOver: products, pool: context.pool))
+        }
+        statistics[index].input = InputStatistics(
+          meanSquares: moments.meanSquares(of: index) ?? statistics[index].input.meanSquares,
+          loading: shared[source])
       }
-      try progress(index + 1)
+      moments = InputMoments(model, detail: .full)
     }
-    return moments
+
+    let states = try LayerSweep(session: session, windows: windows).run { layer, window in
+      try progress(layer * windows.count + window + 1, total)
+    } layerDone: { layer in
+      try finish(model.operators.indices.filter { model.operators[$0].layer == layer })
+    }
+    // What is left reads the last layer's output.
+    let rest = model.operators.indices.filter { model.operators[$0].layer == nil }
+    guard rest.contains(where: { model.operators[$0].isMultiplied }) else { return }
+    for (index, matrix) in states.enumerated() {
+      try session.forEachLogits(of: matrix) { _, _ in }
+      try progress(model.layerCount * windows.count + index + 1, total)
+    }
+    try finish(Array(rest))
   }
 }

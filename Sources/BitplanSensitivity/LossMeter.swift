@@ -43,39 +43,65 @@ public final class LossMeter {
   /// Sequences measured on.
   public var windowCount: Int { windows.count }
 
+  /// Runs the float model once and keeps its predictions.
+  ///
+  /// - Parameter progress: called with the steps done and their number; may throw to stop.
+  public func makeReference(progress: (_ done: Int, _ total: Int) throws -> Void) throws {
+    try run(collector: nil, progress: progress)
+  }
+
   /// Runs the float model once: keeps its predictions and gathers statistics of every operator's
   /// input.
   ///
-  /// - Parameter progress: called with the windows done; may throw to stop.
-  public func prepare(progress: (Int) throws -> Void) throws -> [OperatorStatistics] {
+  /// - Parameter progress: called with the steps done and their number; may throw to stop.
+  public func prepare(
+    progress: (_ done: Int, _ total: Int) throws -> Void
+  ) throws -> [OperatorStatistics] {
     let collector = StatisticsCollector(
-      model: model, expectedTokens: windows.reduce(0) { $0 + $1.count })
-    session.model = model
-    session.keyValueFormat = .float
+      model: model, expectedTokens: windows.reduce(0) { $0 + $1.count },
+      spool: try StatisticsSpool())
     session.observer = { index, input, count in collector.observe(index, input, count) }
     defer { session.observer = nil }
+    let gathered = try run(collector: collector, progress: progress)
+    return model.operators.indices.map { index in
+      guard let statistics = gathered[index] else {
+        preconditionFailure("every operator belongs to a layer or to none")
+      }
+      return statistics
+    }
+  }
+
+  @discardableResult
+  private func run(
+    collector: StatisticsCollector?, progress: (_ done: Int, _ total: Int) throws -> Void
+  ) throws -> [Int: OperatorStatistics] {
+    session.model = model
+    session.keyValueFormat = .float
+    var gathered: [Int: OperatorStatistics] = [:]
+    let total = windows.count * (model.layerCount + 1)
+    let states = try LayerSweep(session: session, windows: windows).run { layer, window in
+      try progress(layer * windows.count + window + 1, total)
+    } layerDone: { layer in
+      guard let collector else { return }
+      let operators = model.operators.indices.filter { model.operators[$0].layer == layer }
+      gathered.merge(try collector.finish(Array(operators))) { first, _ in first }
+    }
     switch model.objective {
     case .nextToken:
       let evaluation = try LanguageModelEvaluation(windows: windows)
-      var stopped: (any Error)?
-      let kept: LanguageModelEvaluation.Reference
-      do {
-        kept = try evaluation.reference(session) { done throws(EngineError) in
-          do { try progress(done) } catch {
-            stopped = error
-            throw EngineError("stopped")
-          }
-        }
-      } catch {
-        throw stopped ?? error
-      }
-      reference = .languageModel(evaluation, kept)
+      reference = .languageModel(evaluation, try evaluation.reference(session, states: states))
     case .sentenceEmbedding:
       let evaluation = try EncoderEvaluation(sentences: windows)
-      reference = .encoder(evaluation, try evaluation.embeddings(session))
-      try progress(windows.count)
+      let last = model.layerCount
+      reference = .encoder(
+        evaluation, try states.map { try session.embed(from: $0, beforeLayer: last) })
     }
-    return collector.finish()
+    try progress(total, total)
+    if let collector {
+      let rest = model.operators.indices.filter { gathered[$0] == nil }
+      gathered.merge(try collector.finish(Array(rest))) { first, _ in first }
+    }
+    return gathered
   }
 
   /// Mean loss of a variant.

@@ -3,60 +3,47 @@ internal import BitplanEngine
 public import BitplanKernels
 public import BitplanQuantizers
 
-/// What one float pass over the calibration tokens tells about an operator's input.
+/// What float passes over the calibration tokens tell about an operator's input.
 public struct OperatorStatistics: Sendable {
   /// What codes are found with.
   public var input: InputStatistics
-  /// Sampled inputs `[samples, inputFeatures]`, evenly spread over the calibration tokens.
-  public let samples: FloatMatrix
+  /// Sampled inputs `[samples, inputFeatures]`, evenly spread over the calibration tokens. They may be
+  /// read from disk each time: hold on to them while they are in use.
+  public var samples: FloatMatrix { load() }
+  private let load: @Sendable () -> FloatMatrix
 
   /// Makes statistics.
   public init(input: InputStatistics, samples: FloatMatrix) {
+    self.init(input: input) { samples }
+  }
+
+  /// Makes statistics whose samples are somewhere else until they are asked for.
+  init(input: InputStatistics, loading: @escaping @Sendable () -> FloatMatrix) {
     self.input = input
-    self.samples = samples
+    load = loading
   }
 }
 
-extension OperatorStatistics {
-  /// The same statistics with what `moments` know of the operators' inputs; operators that read the
-  /// same input share one curvature.
-  static func withCurvature(
-    _ statistics: [OperatorStatistics], _ moments: InputMoments, _ model: Model, pool: ThreadPool
-  ) -> [OperatorStatistics] {
-    var shared: [Int: InputCurvature] = [:]
-    return statistics.enumerated().map { index, statistics in
-      let source = model.inputSource(of: index)
-      if shared[source] == nil, let products = moments.meanProducts(of: index) {
-        shared[source] = InputCurvature(takingOver: products, pool: pool)
-      }
-      var result = statistics
-      result.input = InputStatistics(
-        meanSquares: moments.meanSquares(of: index) ?? statistics.input.meanSquares,
-        curvature: shared[source])
-      return result
-    }
-  }
-}
-
-/// Gathers ``OperatorStatistics`` while a float pass runs. Operators that read the same input
-/// share one matrix of samples.
+/// Gathers ``OperatorStatistics`` while a float pass runs, layer by layer. Operators that read the
+/// same input share one matrix of samples.
 final class StatisticsCollector {
   /// Inputs kept for every distinct input.
   static let sampleCount = 512
 
   private let model: Model
   private let moments: InputMoments
+  private let spool: StatisticsSpool
   private var seen: [Int]
-  private var samples: [[Float]]
+  private var samples: [Int: (matrix: FloatMatrix, count: Int)] = [:]
   private let stride: Int
 
   /// - Parameter expectedTokens: calibration tokens that will pass, to space the samples evenly.
-  init(model: Model, expectedTokens: Int) {
+  init(model: Model, expectedTokens: Int, spool: StatisticsSpool) {
     self.model = model
+    self.spool = spool
     moments = InputMoments(model)
     stride = max(1, expectedTokens / Self.sampleCount)
     seen = [Int](repeating: 0, count: model.operators.count)
-    samples = model.operators.map { _ in [] }
   }
 
   /// Takes the first `tokenCount` rows of an operator's input; meant as `Session.observer`.
@@ -64,31 +51,42 @@ final class StatisticsCollector {
     moments.observe(index, input, tokenCount)
     guard model.inputSource(of: index) == index else { return }
     let columns = input.values.columns
+    var (matrix, count) =
+      samples[index]
+      ?? (FloatMatrix(rows: Self.sampleCount, columns: columns), 0)
     input.values.withUnsafeBufferPointer { values in
-      for token in 0..<tokenCount where (seen[index] + token) % stride == 0 {
-        guard samples[index].count < Self.sampleCount * columns else { break }
-        samples[index].append(
-          contentsOf: UnsafeBufferPointer(rebasing: values[token * columns..<(token + 1) * columns])
-        )
+      matrix.withUnsafeMutableBufferPointer { target in
+        for token in 0..<tokenCount
+        where (seen[index] + token) % stride == 0 && count < Self.sampleCount {
+          for column in 0..<columns {
+            target[count * columns + column] = values[token * columns + column]
+          }
+          count += 1
+        }
       }
     }
+    samples[index] = (matrix, count)
     seen[index] += tokenCount
   }
 
-  /// The statistics of every operator, in the model's order.
-  func finish() -> [OperatorStatistics] {
-    var shared: [Int: FloatMatrix] = [:]
-    return model.operators.indices.map { index in
+  /// The statistics of some operators, whose inputs have all been seen. Their samples are set aside.
+  func finish(_ operators: [Int]) throws -> [Int: OperatorStatistics] {
+    var stored: [Int: @Sendable () -> FloatMatrix] = [:]
+    var result: [Int: OperatorStatistics] = [:]
+    for index in operators {
       let source = model.inputSource(of: index)
-      let columns = model.operators[index].shape.inputFeatures
-      let matrix =
-        shared[source]
-        ?? FloatMatrix(
-          rows: samples[source].count / columns, columns: columns, values: samples[source])
-      shared[source] = matrix
-      return OperatorStatistics(
+      if stored[source] == nil {
+        let columns = model.operators[index].shape.inputFeatures
+        let (matrix, count) =
+          samples.removeValue(forKey: source)
+          ?? (FloatMatrix(rows: 0, columns: columns), 0)
+        stored[source] = try spool.store(matrix, rows: count)
+      }
+      guard let load = stored[source] else { continue }
+      result[index] = OperatorStatistics(
         input: InputStatistics(meanSquares: moments.meanSquares(of: index), curvature: nil),
-        samples: matrix)
+        loading: load)
     }
+    return result
   }
 }

@@ -1,3 +1,4 @@
+internal import BitplanCheckpoint
 public import BitplanCore
 public import BitplanEngine
 public import BitplanKernels
@@ -5,17 +6,21 @@ public import BitplanQuantizers
 
 /// Packed forms of a model's operators, quantized when first needed.
 ///
-/// A variant is kept while all kept ones fit ``maximumBytes``; past that it is made again each
-/// time, which costs time and never memory.
+/// A variant is set aside on disk and read back when it is needed again: all formats of all operators
+/// take more memory than the float model. Past ``maximumBytes``, or where the disk has no room, it is
+/// made again each time, which costs time alone.
 public final class VariantStore {
-  /// Bytes of packed variants that may be kept.
+  /// Bytes of packed variants that may be set aside.
   public let maximumBytes: Int
 
   private let model: Model
   private let statistics: [OperatorStatistics]
   private let quantizer: OperatorQuantizer
-  private var kept: [Key: PackedOperator] = [:]
+  private let file: ScratchFile?
+  private var kept: [Key: Range<Int>] = [:]
   private var keptBytes = 0
+  /// The one that was asked for last: formats of one operator are often asked for twice in a row.
+  private var last: (key: Key, packed: PackedOperator)?
 
   private struct Key: Hashable {
     let index: Int
@@ -25,28 +30,51 @@ public final class VariantStore {
   /// Variants of the float operators of `model`.
   public init(
     model: Model, statistics: [OperatorStatistics], quantizer: OperatorQuantizer,
-    maximumBytes: Int = 2 << 30
+    maximumBytes: Int = 64 << 30
   ) {
     precondition(statistics.count == model.operators.count)
     self.model = model
     self.statistics = statistics
     self.quantizer = quantizer
     self.maximumBytes = maximumBytes
+    file = maximumBytes > 0 ? try? ScratchFile() : nil
   }
 
   /// The operator at `index` in `format`.
   public func variant(_ index: Int, _ format: WeightFormat) -> PackedOperator {
     let key = Key(index: index, format: format)
-    if let packed = kept[key] { return packed }
-    let codes = quantizer.quantize(
-      model.floatWeights(of: index), as: format, statistics[index].input)
-    let packed = PackedOperator(PackedMatrix(packing: codes))
-    let bytes = format.storedBytes(model.operators[index].shape)
-    if keptBytes + bytes <= maximumBytes {
-      kept[key] = packed
+    if let last, last.key == key { return last.packed }
+    let packed = read(key) ?? make(key)
+    last = (key, packed)
+    return packed
+  }
+
+  private func read(_ key: Key) -> PackedOperator? {
+    guard let range = kept[key], let file else { return nil }
+    let layout = PackedLayout(key.format, model.operators[key.index].shape)
+    let storage = AlignedBytes(count: range.count)
+    guard (try? storage.withUnsafeMutableBytes({ try file.read(range, into: $0) })) != nil,
+      let matrix = try? PackedMatrix(
+        layout, bytes: ByteSlice(region: storage, range: 0..<range.count))
+    else {
+      kept[key] = nil
+      return nil
+    }
+    return PackedOperator(matrix)
+  }
+
+  private func make(_ key: Key) -> PackedOperator {
+    let matrix = PackedMatrix(
+      packing: quantizer.quantize(
+        model.floatWeights(of: key.index), as: key.format, statistics[key.index].input))
+    let bytes = matrix.layout.storedBytes
+    if let file, keptBytes + bytes <= maximumBytes,
+      let range = try? matrix.bytes.withUnsafeBytes({ try file.append($0) })
+    {
+      kept[key] = range
       keptBytes += bytes
     }
-    return packed
+    return PackedOperator(matrix)
   }
 
   /// Activation-weighted relative output error of a variant: the prior of its loss.

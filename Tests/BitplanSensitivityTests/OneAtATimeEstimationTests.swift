@@ -30,7 +30,7 @@ struct OneAtATimeEstimationTests {
         (0..<24).map { _ in Int.random(in: 0..<vocabulary, using: &generator) }
       }
       meter = LossMeter(model: model, windows: windows, context: context)
-      let statistics = try meter.prepare { _ in }
+      let statistics = try meter.prepare { _, _ in }
       variants = VariantStore(
         model: model, statistics: statistics,
         quantizer: OperatorQuantizer(.roundToNearest, pool: context.pool))

@@ -35,7 +35,7 @@ final class Bench {
     calibration = try windows("calibration.txt", 8, .spread)
     let held = try windows("evaluation.txt", windowCount, .first)
     meter = LossMeter(model: model, windows: held.windows, context: context)
-    _ = try meter.prepare { _ in }
+    try meter.makeReference { _, _ in }
     statistics = try Self.statistics(of: model, calibration, context)
     gradients = try GradientStatistics.gather(
       model: model, windows: calibration.windows, seed: 1, context: context
@@ -50,7 +50,7 @@ final class Bench {
   private static func statistics(
     of model: Model, _ calibration: TokenWindows, _ context: KernelContext
   ) throws -> [OperatorStatistics] {
-    try LossMeter(model: model, windows: calibration.windows, context: context).prepare { _ in }
+    try LossMeter(model: model, windows: calibration.windows, context: context).prepare { _, _ in }
   }
 
   /// Held-out loss of `model` with every operator in `format`, rounded to nearest.

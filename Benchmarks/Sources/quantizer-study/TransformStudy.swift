@@ -129,7 +129,7 @@ struct TransformStudy {
   private func wholeModel(_ format: WeightFormat) throws -> Model {
     let windows = Array(bench.calibration.windows.prefix(4))
     let meter = LossMeter(model: bench.model, windows: windows, context: bench.context)
-    _ = try meter.prepare { _ in }
+    try meter.makeReference { _, _ in }
     let chooser = TransformChooser(
       model: bench.model, statistics: bench.statistics, gradients: nil, context: bench.context)
     let rules = stride(from: 0.1, through: 0.9, by: 0.2).map { ScalingRule.smoothing($0) }

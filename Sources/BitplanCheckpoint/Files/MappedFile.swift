@@ -51,6 +51,16 @@ final class MappedFile: ByteRegion, @unchecked Sendable {
     if let base { munmap(base, count) }
   }
 
+  /// Gives the memory of `range` back to the system: the bytes are read from the file again when they
+  /// are touched again. Weights that were converted need not be in memory twice.
+  func release(_ range: Range<Int>) {
+    guard let base else { return }
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let (start, end) = ((range.lowerBound + page - 1) / page * page, range.upperBound / page * page)
+    // Advice: where it is not taken, nothing is lost.
+    if start < end { _ = madvise(base + start, end - start, Int32(MADV_DONTNEED)) }
+  }
+
   func withUnsafeBytes<Result>(
     _ body: (UnsafeRawBufferPointer) throws -> Result
   ) rethrows -> Result {

@@ -139,6 +139,7 @@ public final class Checkpoint: Sendable {
         place.file.withUnsafeBytes { bytes in
           hash.updateInChunks(UnsafeRawBufferPointer(rebasing: bytes[place.range]))
         }
+        place.file.release(place.range)
       }
       let hex = hash.finalize().hexadecimal
       known = hex
@@ -167,6 +168,7 @@ public final class Checkpoint: Sendable {
     let converted = place.file.withUnsafeBytes { bytes in
       source.floats(UnsafeRawBufferPointer(rebasing: bytes[place.range]))
     }
+    place.file.release(place.range)
     if let wrong = converted.firstNonFinite {
       let value = wrong.isNaN ? "NaN" : "infinite"
       throw CheckpointError(

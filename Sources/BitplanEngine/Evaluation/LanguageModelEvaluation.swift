@@ -64,13 +64,15 @@ public struct LanguageModelEvaluation: Sendable {
     public let predictionCount: Int
   }
 
-  /// A reference's log-probabilities for all windows, kept so that many models can be compared
-  /// with it: `4 · predictionCount · vocabularySize` bytes.
+  /// A reference's last hidden states for all windows, kept so that many models can be compared with
+  /// it: `4 · tokens · width` bytes. Its distributions are made again from them, a block of tokens at a
+  /// time, when they are needed: a head's product costs little beside a model's, and kept
+  /// distributions would take the vocabulary instead of the width.
   public struct Reference: Sendable {
-    /// One `[predictions, vocabulary]` matrix of log-probabilities for every window.
-    let logProbabilities: [FloatMatrix]
-    /// Most likely token of every prediction of every window.
-    let best: [[Int]]
+    /// The model whose head turns states into logits.
+    let model: Model
+    /// One `[tokens, width]` for every window.
+    let states: [FloatMatrix]
     /// Negative log-likelihood of every next token.
     let negativeLogLikelihoods: [[Double]]
     /// The windows it belongs to.
@@ -95,11 +97,7 @@ public struct LanguageModelEvaluation: Sendable {
   public func perplexity(_ session: Session) throws(EngineError) -> Perplexity {
     var values: [[Double]] = []
     for window in windows {
-      let logits = try run(session, window)
-      let rows = Self.rows(logits, window, session.context.pool) { z, label, vocabulary, _ in
-        Row(negativeLogLikelihood: LogitRows.logSumExp(z, vocabulary) - Double(z[label]))
-      }
-      values.append(rows.map(\.negativeLogLikelihood))
+      values.append(try Self.losses(session, window, try Self.lastStates(session, window)))
     }
     return Perplexity(
       negativeLogLikelihood: SampleSummary(windows: values), predictionCount: predictionCount)
@@ -107,29 +105,30 @@ public struct LanguageModelEvaluation: Sendable {
 
   // MARK: KL divergence
 
-  /// Log-probabilities of `model` for all windows.
+  /// What is kept of `model` for all windows.
   public func reference(of model: Model, _ context: KernelContext) throws(EngineError) -> Reference
   {
     try reference(Session(model, context: context, capacity: longestWindow))
   }
 
-  /// Log-probabilities of the session's model for all windows.
+  /// What is kept of the session's model for all windows.
+  ///
+  /// - Parameter states: the last hidden states of every window, where they are known already.
   public func reference(
-    _ session: Session, progress: (_ windowsDone: Int) throws(EngineError) -> Void = { _ in }
+    _ session: Session, states: [FloatMatrix]? = nil,
+    progress: (_ windowsDone: Int) throws(EngineError) -> Void = { _ in }
   ) throws(EngineError) -> Reference {
-    var matrices: [FloatMatrix] = []
-    var best: [[Int]] = []
+    precondition(states?.count ?? windows.count == windows.count, "states for every window")
+    var kept: [FloatMatrix] = []
     var losses: [[Double]] = []
     for (index, window) in windows.enumerated() {
-      let matrix = FloatMatrix(rows: window.count - 1, columns: session.model.vocabularySize)
-      let rows = try Self.logProbabilities(try run(session, window), window, into: matrix, session)
-      matrices.append(matrix)
-      best.append(rows.map(\.best))
-      losses.append(rows.map(\.negativeLogLikelihood))
+      let last = if let states { states[index] } else { try Self.lastStates(session, window) }
+      kept.append(last)
+      losses.append(try Self.losses(session, window, last))
       try progress(index + 1)
     }
     return Reference(
-      logProbabilities: matrices, best: best, negativeLogLikelihoods: losses, windows: windows)
+      model: session.model, states: kept, negativeLogLikelihoods: losses, windows: windows)
   }
 
   /// KL(reference ‖ model) with a kept reference.
@@ -146,32 +145,16 @@ public struct LanguageModelEvaluation: Sendable {
     _ session: Session, from reference: Reference,
     progress: (_ windowsDone: Int) throws(EngineError) -> Void = { _ in }
   ) throws(EngineError) -> Divergence {
-    try divergence(from: reference, session.context.pool, progress) {
-      window throws(EngineError) in
-      try run(session, windows[window])
-    }
-  }
-
-  /// KL(reference ‖ model) window by window from whatever gives the logits, such as a session that
-  /// is restarted from a layer.
-  ///
-  /// - Parameter logits: `[window's ids, vocabulary]` for the window of this index.
-  public func divergence(
-    from reference: Reference, _ pool: ThreadPool,
-    _ progress: (_ windowsDone: Int) throws(EngineError) -> Void = { _ in },
-    logits: (_ window: Int) throws(EngineError) -> FloatMatrix
-  ) throws(EngineError) -> Divergence {
     guard reference.windows == windows else {
       throw EngineError(
         "the reference has \(reference.windows.count) windows of other tokens than the \(windows.count) "
           + "that are evaluated. Make the reference from the same windows.")
     }
+    let head = Self.headSession(reference.model, session)
     var total = Accumulator()
-    for index in windows.indices {
-      let matrix = try logits(index)
+    for (index, window) in windows.enumerated() {
       total.append(
-        Self.compare(
-          reference.logProbabilities[index], reference.best[index], matrix, windows[index], pool),
+        try Self.compare(session, window, head, reference.states[index]),
         reference: reference.negativeLogLikelihoods[index])
       try progress(index + 1)
     }
@@ -186,21 +169,18 @@ public struct LanguageModelEvaluation: Sendable {
   ) throws(EngineError) -> Divergence {
     let session = Session(model, context: context, capacity: longestWindow)
     let other = Session(reference, context: context, capacity: longestWindow)
-    var total = Accumulator()
-    var matrix = FloatMatrix(rows: 0, columns: model.vocabularySize)
     guard reference.vocabularySize == model.vocabularySize else {
       throw EngineError(
         "the vocabularies differ: \(reference.vocabularySize) and \(model.vocabularySize) tokens. "
           + "Compare variants of one model.")
     }
+    let head = Self.headSession(reference, other)
+    var total = Accumulator()
     for (index, window) in windows.enumerated() {
-      if matrix.rows != window.count - 1 {
-        matrix = FloatMatrix(rows: window.count - 1, columns: model.vocabularySize)
-      }
-      let rows = try Self.logProbabilities(try run(other, window), window, into: matrix, other)
+      let states = try Self.lastStates(other, window)
       total.append(
-        Self.compare(matrix, rows.map(\.best), try run(session, window), window, context.pool),
-        reference: rows.map(\.negativeLogLikelihood))
+        try Self.compare(session, window, head, states),
+        reference: try Self.losses(other, window, states))
       try progress(index + 1)
     }
     return total.divergence
@@ -208,16 +188,22 @@ public struct LanguageModelEvaluation: Sendable {
 
   // MARK: Rows
 
-  private func run(_ session: Session, _ window: [Int]) throws(EngineError) -> FloatMatrix {
-    session.reset()
-    return try session.forward(window, lastOnly: false)
+  /// The session's last hidden states of a window, `[tokens, width]`.
+  private static func lastStates(
+    _ session: Session, _ window: [Int]
+  ) throws(EngineError) -> FloatMatrix {
+    try session.hiddenStates(of: window, beforeLayer: session.model.layerCount)
+  }
+
+  /// A session that turns a reference's states into logits, and holds no more than a block of them.
+  private static func headSession(_ model: Model, _ session: Session) -> Session {
+    Session(model, context: session.context, capacity: min(Session.logitBlock, session.capacity))
   }
 
   /// What one prediction amounts to.
   private struct Row: Sendable {
     var negativeLogLikelihood = 0.0
     var klDivergence = 0.0
-    var best = 0
     var agrees = false
   }
 
@@ -247,20 +233,25 @@ public struct LanguageModelEvaluation: Sendable {
     }
   }
 
-  /// Runs `body` for every prediction of a window, on all threads.
+  /// Runs `body` for every prediction of a block of a window, on all threads.
+  ///
+  /// - Parameter tokens: those of the window that the block's first rows belong to.
   private static func rows(
-    _ logits: FloatMatrix, _ window: [Int], _ pool: ThreadPool,
+    _ logits: FloatMatrix, _ tokens: Range<Int>, _ window: [Int], _ pool: ThreadPool,
     _ body: @Sendable (_ z: Floats, _ label: Int, _ vocabulary: Int, _ row: Int) -> Row
   ) -> [Row] {
     let vocabulary = logits.columns
-    return [Row](unsafeUninitializedCapacity: window.count - 1) { buffer, count in
-      count = window.count - 1
+    // The window's last token has no next one.
+    let predictions = min(tokens.upperBound, window.count - 1) - tokens.lowerBound
+    return [Row](unsafeUninitializedCapacity: max(0, predictions)) { buffer, count in
+      count = max(0, predictions)
       buffer.initialize(repeating: Row())
       let results = Results(rows: buffer)
       RowWork.forEach(count, elementsPerRow: 20 * vocabulary, pool) { part in
         logits.withAddress { logits in
           for row in part {
-            results.rows[row] = body(logits + row * vocabulary, window[row + 1], vocabulary, row)
+            results.rows[row] = body(
+              logits + row * vocabulary, window[tokens.lowerBound + row + 1], vocabulary, row)
           }
         }
       }
@@ -272,33 +263,42 @@ public struct LanguageModelEvaluation: Sendable {
     let rows: UnsafeMutableBufferPointer<Row>
   }
 
-  private static func logProbabilities(
-    _ logits: FloatMatrix, _ window: [Int], into matrix: FloatMatrix, _ session: Session
-  ) throws(EngineError) -> [Row] {
-    rows(logits, window, session.context.pool) { z, label, vocabulary, row in
-      matrix.withAddress { matrix in
-        let out = matrix + row * vocabulary
-        LogitRows.logSoftmax(z, into: out, vocabulary)
-        return Row(
-          negativeLogLikelihood: -Double(out[label]), best: LogitRows.argmax(z, vocabulary))
-      }
+  /// Negative log-likelihoods of a window whose last hidden states are known.
+  private static func losses(
+    _ session: Session, _ window: [Int], _ states: FloatMatrix
+  ) throws(EngineError) -> [Double] {
+    var result: [Double] = []
+    try session.forEachLogits(of: states) { tokens, logits in
+      result += rows(logits, tokens, window, session.context.pool) { z, label, vocabulary, _ in
+        Row(negativeLogLikelihood: LogitRows.logSumExp(z, vocabulary) - Double(z[label]))
+      }.map(\.negativeLogLikelihood)
     }
+    return result
   }
 
+  /// The session's model beside a reference's last hidden states, block by block.
   private static func compare(
-    _ reference: FloatMatrix, _ best: [Int], _ logits: FloatMatrix, _ window: [Int],
-    _ pool: ThreadPool
-  ) -> [Row] {
-    rows(logits, window, pool) { z, label, vocabulary, row in
-      reference.withAddress { reference in
-        let logSumExp = LogitRows.logSumExp(z, vocabulary)
-        let largest = LogitRows.argmax(z, vocabulary)
-        return Row(
-          negativeLogLikelihood: logSumExp - Double(z[label]),
-          klDivergence: LogitRows.divergence(
-            reference: reference + row * vocabulary, z, vocabulary, logSumExp: logSumExp),
-          best: largest, agrees: largest == best[row])
+    _ session: Session, _ window: [Int], _ head: Session, _ reference: FloatMatrix
+  ) throws(EngineError) -> [Row] {
+    let states = try lastStates(session, window)
+    let pool = session.context.pool
+    var result: [Row] = []
+    try session.forEachLogits(of: states) { tokens, logits throws(EngineError) in
+      let expected = try head.logits(of: reference, tokens)
+      result += rows(logits, tokens, window, pool) { z, label, vocabulary, row in
+        expected.withAddress { expected in
+          let p = expected + row * vocabulary
+          let best = LogitRows.argmax(p, vocabulary)
+          LogitRows.logSoftmax(p, into: p, vocabulary)
+          let logSumExp = LogitRows.logSumExp(z, vocabulary)
+          return Row(
+            negativeLogLikelihood: logSumExp - Double(z[label]),
+            klDivergence: LogitRows.divergence(
+              reference: p, z, vocabulary, logSumExp: logSumExp),
+            agrees: LogitRows.argmax(z, vocabulary) == best)
+        }
       }
     }
+    return result
   }
 }

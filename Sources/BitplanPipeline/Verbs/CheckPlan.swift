@@ -35,9 +35,9 @@ extension Workbench {
     let statistics = try calibrationStatistics(source, try Self.quantizer(named: quantizer), path)
     let meter = LossMeter(model: source.model, windows: windows.windows, context: context)
     progress.begin("reference", total: windows.windows.count)
-    _ = try meter.prepare { done in
+    try meter.makeReference { done, total in
       try cancellation.check()
-      progress.advance(done, of: windows.windows.count)
+      progress.advance(done, of: total)
     }
     progress.end("\(windows.tokens.count) tokens besides those measured on")
     meter.keyValueFormat = cache

@@ -244,16 +244,17 @@ extension Workbench {
     let statistics = try CalibrationStatistics.gather(
       meter, windows: windows.windows, wideWindows: wide.windows, quantizer: quantizer,
       gradientSeed: gradientSeed, context: context,
-      begin: { stage, total in
+      begin: { stage in
         if !isFirst { progress.end("\(windows.tokens.count) calibration tokens") }
         isFirst = false
-        progress.begin(stage, total: total)
+        progress.begin(stage, total: 1)
       },
-      progress: { done in
+      progress: { done, total in
         try cancellation.check()
-        progress.advance(done, of: windows.windows.count)
+        progress.advance(done, of: total)
       })
-    progress.end("\(windows.tokens.count) calibration tokens")
+    progress.end(
+      "\((quantizer == .errorFeedback ? wide : windows).tokens.count) calibration tokens")
     return statistics
   }
 

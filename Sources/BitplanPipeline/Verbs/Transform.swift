@@ -37,7 +37,7 @@ extension Workbench {
       [.scale], [.rotate, .rotateValues], [.scale, .rotate, .rotateValues],
     ]
     let meter = LossMeter(model: source.model, windows: windows.windows, context: context)
-    _ = try meter.prepare { _ in try cancellation.check() }
+    try meter.makeReference { _, _ in try cancellation.check() }
     var best = (
       loss: try trialLoss(source, meter, windows, formats, quantizer) * (1 - Self.worthwhileShare),
       source: source, transforms: [EquivalenceTransform]()
@@ -106,7 +106,7 @@ extension Workbench {
     of model: Model, _ windows: TokenWindows
   ) throws -> [OperatorStatistics] {
     try LossMeter(model: model, windows: windows.windows, context: context)
-      .prepare { _ in try cancellation.check() }
+      .prepare { _, _ in try cancellation.check() }
   }
 
   /// The formats that transforms are judged at: those nearest to 4 and to 3 bits.
@@ -129,8 +129,8 @@ extension Workbench {
     let statistics = try CalibrationStatistics.gather(
       LossMeter(model: model, windows: windows.windows, context: context),
       windows: windows.windows, wideWindows: windows.windows, quantizer: quantizer,
-      gradientSeed: nil, context: context, begin: { _, _ in },
-      progress: { _ in try cancellation.check() })
+      gradientSeed: nil, context: context, begin: { _ in },
+      progress: { _, _ in try cancellation.check() })
     let variants = VariantStore(
       model: model, statistics: statistics.operators,
       quantizer: OperatorQuantizer(quantizer, pool: context.pool), maximumBytes: 0)

@@ -186,9 +186,9 @@ extension Workbench {
       source, text, count: request.windowCount, length: Self.evaluationWindow, placement: .first)
     let meter = LossMeter(model: source.model, windows: held.windows, context: context)
     progress.begin("reference", total: held.windows.count)
-    _ = try meter.prepare { done in
+    try meter.makeReference { done, total in
       try cancellation.check()
-      progress.advance(done, of: held.windows.count)
+      progress.advance(done, of: total)
     }
     progress.end("\(held.tokens.count) held-out tokens")
     meter.keyValueFormat = request.keyValueCache ?? plan.keyValueCache?.format ?? .float

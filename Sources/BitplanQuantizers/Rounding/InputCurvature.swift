@@ -6,17 +6,29 @@ internal import CBLAS
 /// needs. The diagonal is damped, so the form is positive definite.
 public final class InputCurvature: Sendable {
   /// `H`, symmetric `[size, size]`, damped.
-  let matrix: FloatMatrix
+  package let matrix: FloatMatrix
   /// What the diagonal was raised by.
-  let damping: Float
+  package let damping: Float
   /// Unit upper triangular `M` with `P·H·Pᵀ = M · D · Mᵀ`, where `P` puts input features in
   /// ``order``; the diagonal is not stored.
-  let feedback: FloatMatrix
+  package let feedback: FloatMatrix
   /// Input features in the order they are rounded in: the largest diagonal first.
-  let order: [Int]
+  package let order: [Int]
 
   /// Input features.
   public var size: Int { order.count }
+
+  /// Puts a curvature together from its parts, such as those that were set aside on disk.
+  package init(matrix: FloatMatrix, damping: Float, feedback: FloatMatrix, order: [Int]) {
+    precondition(
+      matrix.rows == order.count && matrix.columns == order.count
+        && feedback.rows == order.count && feedback.columns == order.count, "parts of one curvature"
+    )
+    self.matrix = matrix
+    self.damping = damping
+    self.feedback = feedback
+    self.order = order
+  }
 
   /// Makes the curvature of an input.
   ///
