@@ -28,6 +28,8 @@ public struct CalibrationStatistics {
   ) throws -> CalibrationStatistics {
     begin("statistics")
     var statistics = try meter.prepare(progress: progress)
+    // What follows has buffers of its own.
+    meter.releaseBuffers()
     var gradients: GradientStatistics?
     if let gradientSeed {
       begin("gradients")

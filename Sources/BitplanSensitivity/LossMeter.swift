@@ -29,7 +29,8 @@ public final class LossMeter {
   /// How variants keep keys and values; the float model keeps them in float.
   public var keyValueFormat = KeyValueFormat.float
   private let windows: [[Int]]
-  private let session: Session
+  private let context: KernelContext
+  private var buffers: Session?
   private var reference: Reference?
 
   /// Measures variants of `model` on `windows`.
@@ -37,8 +38,18 @@ public final class LossMeter {
     self.model = model
     self.windows = windows
     metric = model.objective == .nextToken ? .klDivergenceNatsPerToken : .cosineDistance
-    session = Session(model, context: context, capacity: windows.map(\.count).max() ?? 1)
+    self.context = context
   }
+
+  private var session: Session {
+    if let buffers { return buffers }
+    let made = Session(model, context: context, capacity: windows.map(\.count).max() ?? 1)
+    buffers = made
+    return made
+  }
+
+  /// Gives the buffers of the passes back until a pass needs them again.
+  public func releaseBuffers() { buffers = nil }
 
   /// Sequences measured on.
   public var windowCount: Int { windows.count }
