@@ -5,7 +5,9 @@
     swift build -c release --package-path Benchmarks
     VENV/bin/python Scripts/compare-ggml.py [--threads 1,2] [--rounds 3] [--out Results/peers-speed]
 
-ggml is the one inside the package `llama-cpp-python`, called through its shared libraries. Its weights
+ggml is the one inside the package `llama-cpp-python`, called through its shared libraries, or with
+`--libraries FOLDER --label NAME` another build of it, such as ik_llama.cpp's (whose weights are also
+repacked by `iqk_repack_tensor`). Its weights
 lie where llama.cpp puts them: in plain memory, and in every extra buffer type of its CPU backend that
 takes the type and shape (CPU_REPACK, AMX; a type in which ggml crashes is left out and named: gcc 12
 compiles ggml's AMX code wrongly, so build the package with `CC=clang CXX=clang++`). Both programs rotate through the same number of bytes of
@@ -23,7 +25,6 @@ import sys
 import time
 
 import gguf
-import llama_cpp
 import numpy
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -72,22 +73,34 @@ class GGML:
         "ggml_backend_cpu_init": (pointer, []), "ggml_backend_cpu_reg": (pointer, []),
         "ggml_backend_cpu_buffer_type": (pointer, []),
         "ggml_backend_cpu_set_n_threads": (None, [pointer, integer]),
+        "iqk_repack_tensor": (None, [pointer]),
     }
     WEIGHTS = 1  # GGML_BACKEND_BUFFER_USAGE_WEIGHTS
+    # ik_llama.cpp branched off before the functions that these ask with.
+    OPTIONAL = {"ggml_backend_dev_supports_op", "ggml_backend_reg_dev_get", "ggml_backend_reg_get_proc_address",
+                "ggml_backend_cpu_reg", "iqk_repack_tensor"}
 
-    def __init__(self):
-        folder = pathlib.Path(llama_cpp.__file__).parent / "lib"
-        libraries = [ctypes.CDLL(str(folder / name)) for name in ["libggml-base.so", "libggml-cpu.so"]]
+    def __init__(self, folder=None):
+        if not folder:
+            import llama_cpp
+            folder = pathlib.Path(llama_cpp.__file__).parent / "lib"
+        names = ["libggml-base.so", "libggml-cpu.so", "libggml.so"]
+        libraries = [ctypes.CDLL(str(folder / name)) for name in names if (folder / name).exists()]
         for name, (result, arguments) in self.FUNCTIONS.items():
-            function = next(getattr(library, name) for library in libraries if hasattr(library, name))
-            function.restype, function.argtypes = result, arguments
+            function = next((getattr(library, name) for library in libraries if hasattr(library, name)), None)
+            if function:
+                function.restype, function.argtypes = result, arguments
+            elif name not in self.OPTIONAL:
+                sys.exit(f"The libraries in {folder} lack {name}.")
             setattr(self, name.removeprefix("ggml_"), function)
         self.silence = ctypes.CFUNCTYPE(None, integer, ctypes.c_char_p, pointer)(lambda level, text, data: None)
         self.log_set(self.silence, None)
         self.cpu = self.backend_cpu_init()
+        self.buffer_types = {"plain": self.backend_cpu_buffer_type()}
+        if not self.backend_cpu_reg:
+            return
         registry = self.backend_cpu_reg()
         self.device = self.backend_reg_dev_get(registry, 0)
-        self.buffer_types = {"plain": self.backend_cpu_buffer_type()}
         address = self.backend_reg_get_proc_address(registry, b"ggml_backend_dev_get_extra_bufts")
         extra = ctypes.CFUNCTYPE(ctypes.POINTER(pointer), pointer)(address)(self.device) if address else []
         index = 0
@@ -117,7 +130,7 @@ class GGML:
 class Weights:
     """Copies of one quantized matrix in one buffer type."""
 
-    def __init__(self, ggml, buffer_type, kind, rows, columns, packed, copies):
+    def __init__(self, ggml, buffer_type, kind, rows, columns, packed, copies, repacked=False):
         self.ggml, self.rows, self.columns, self.bytes = ggml, rows, columns, packed.nbytes
         self.context = ggml.context(copies)
         self.tensors = [ggml.new_tensor_2d(self.context, kind, columns, rows) for _ in range(copies)]
@@ -127,6 +140,8 @@ class Weights:
         ggml.backend_buffer_set_usage(self.buffer, GGML.WEIGHTS)
         for tensor in self.tensors:
             ggml.backend_tensor_set(tensor, packed.ctypes.data, 0, packed.nbytes)
+            if repacked:
+                ggml.iqk_repack_tensor(tensor)
 
     def prepared(self, activations):
         return Product(self, activations)
@@ -254,6 +269,8 @@ def main():
     parser.add_argument("--rounds", default=3, type=int)
     parser.add_argument("--types", default="", help="ggml's types, separated by commas (default: all pairs)")
     parser.add_argument("--instruction-sets", default="best", help="ours, separated by commas: best, avx512vnni, …")
+    parser.add_argument("--libraries", type=pathlib.Path, help="folder of another build of ggml")
+    parser.add_argument("--label", help="what to call that build")
     parser.add_argument("--probe", help=argparse.SUPPRESS)
     parser.add_argument("--memory", default=MEMORY >> 20, type=int, help="MiB of ggml's weights to rotate through")
     options = parser.parse_args()
@@ -268,10 +285,15 @@ def main():
     if unknown:
         sys.exit(f"There is no pair for {', '.join(sorted(unknown))}. Choose of: {', '.join(n for n, _ in PAIRS)}.")
     pairs = [pair for pair in PAIRS if not wanted or pair[0] in wanted]
-    ggml = GGML()
+    ggml = GGML(options.libraries)
+    if options.libraries:
+        options.package = options.label or "another build of ggml"
+    else:
+        import llama_cpp
+        options.package = f"llama-cpp-python {llama_cpp.__version__}"
     options.crashing = [
         name for name in ggml.buffer_types
-        if subprocess.run([sys.executable, __file__, "--probe", name], capture_output=True).returncode != 0]
+        if not options.libraries and subprocess.run([sys.executable, __file__, "--probe", name], capture_output=True).returncode != 0]
     for name in options.crashing:
         del ggml.buffer_types[name]
         print(f"ggml crashes in {name}, as this package was compiled: left out", file=sys.stderr)
@@ -294,6 +316,8 @@ def measure(ggml, kernels, options, shape, name, formats, threads, tokens):
     places = {place: Weights(ggml, buffer_type, kind, rows, columns, packed, copies)
               for place, buffer_type in ggml.buffer_types.items()
               if place == "plain" or ggml.takes(buffer_type, kind, rows, columns)}
+    if ggml.iqk_repack_tensor:
+        places["repacked"] = Weights(ggml, ggml.buffer_types["plain"], kind, rows, columns, packed, copies, True)
     records = []
     for count in threads:
         ggml.backend_cpu_set_n_threads(ggml.cpu, count)
@@ -329,7 +353,7 @@ def measure(ggml, kernels, options, shape, name, formats, threads, tokens):
                         "ggmlBitsPerWeight": packed.nbytes * 8 / (rows * columns),
                         "bitsPerWeight": answer["storedBytes"] * 8 / (rows * columns), "rounds": options.rounds,
                         "coldWeightBytes": copies * packed.nbytes, "ggmlBuffer": place, "cpuModel": cpu_model(),
-                        "package": f"llama-cpp-python {llama_cpp.__version__}"},
+                        "package": options.package},
                     "reference": {
                         "seconds": mine, "ggmlSeconds": seconds, "roundSeconds": rounds,
                         "ggmlRoundSeconds": theirs, "bytesPerSecond": answer["storedBytes"] / mine,
@@ -342,12 +366,13 @@ def measure(ggml, kernels, options, shape, name, formats, threads, tokens):
 
 
 def write(options, records, seconds):
+    built = " (`--libraries FOLDER --label NAME`)" if options.libraries else ""
     lines = [
-        "# Kernel speed against llama.cpp's ggml, in turns", "",
+        f"# Kernel speed against {options.label or 'llama.cpp'}'s ggml, in turns", "",
         "    VENV/bin/pip install llama-cpp-python gguf numpy",
         "    swift build -c release --package-path Benchmarks",
         "    VENV/bin/python Scripts/compare-ggml.py", "",
-        f"CPU: {records[0]['conditions']['cpuModel']}; {records[0]['conditions']['package']}. ggml's weights lie in the "
+        f"CPU: {records[0]['conditions']['cpuModel']}; {records[0]['conditions']['package']}{built}. ggml's weights lie in the "
         "buffer type in which it was fastest (\"buffer\"), of plain memory, CPU_REPACK and AMX. Both programs take turns in "
         f"one run, {options.rounds} rounds, medians; activation quantization is included on both sides. Every multiplication "
         f"of up to 16 tokens reads weights that it has not read for {options.memory} MiB (ours: {MEMORY >> 20} MiB). The run "

@@ -32,14 +32,14 @@ def main(paths):
             one = cells[("avx512vnni", "1")]
             eight = cells[("avx512vnni", "8")]
             vnni = cells[("avx512vnni", "512")]
-            amx = cells[("avx512amx", "512")]
+            amx = cells.get(("avx512amx", "512"))
             faster = eight["multiplyAddsPerSecond"] / one["multiplyAddsPerSecond"]
             print(
                 f"| {shape} | {name} "
                 f"| {one['bytesPerSecond'] / 1e9:.1f} ({100 * one['share']:.0f} %) "
                 f"| {eight['multiplyAddsPerSecond'] / 1e9:.0f} ({faster:.1f}) "
                 f"| {vnni['multiplyAddsPerSecond'] / 1e9:.0f} ({100 * vnni['share']:.0f} %) "
-                + ("| – |" if name == "f16" else
+                + ("| – |" if name == "f16" or not amx else
                    f"| {amx['multiplyAddsPerSecond'] / 1e9:.0f} ({100 * amx['share']:.0f} %) |"))
         print()
 

@@ -237,6 +237,13 @@ void bp_multiply_binary_avx512amx(
 #if defined(__aarch64__)
 extern const bp_kernels bp_kernels_neon_dotprod;
 extern const bp_kernels bp_kernels_neon_i8mm;
+size_t bp_row_scratch_bytes_neon(const bp_matrix *w);
+void bp_multiply_row_neon_dotprod(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
+void bp_multiply_row_neon_i8mm(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
 void bp_multiply_neon_dotprod(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);

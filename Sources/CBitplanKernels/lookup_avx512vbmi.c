@@ -68,7 +68,7 @@ BP_INLINE void multiply_tiles(
         high[bit] = _mm512_setzero_si512();
       }
       for (int32_t i = 0; i < bits * plane_bytes; i += 64) {
-        _mm_prefetch((const char *)(codes + 3072 + i), _MM_HINT_T1);
+        _mm_prefetch((const char *)(codes + bp512_ahead(1) + i), _MM_HINT_T1);
       }
       for (int32_t chunk = 0; chunk < chunks; chunk++, table += 2 * TABLE_BYTES) {
         const __m512i low_first = bp512_load(table), high_first = bp512_load(table + 64);

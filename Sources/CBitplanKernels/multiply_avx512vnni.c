@@ -15,9 +15,6 @@
 #define DECODE_TOKENS 8
 /// Tokens of a block of the panel kernel: 2 tiles × 12 tokens are 24 of 32 registers.
 #define PANEL_TOKENS 12
-#ifndef PREFETCH
-#define PREFETCH 3072
-#endif
 
 static bp_activation_order activation_order(int64_t tokens, int32_t group_size) {
   (void)group_size;
@@ -49,7 +46,7 @@ BP_INLINE void decode(
         BP_UNROLL for (int c = 0; c < chains; c++) products[t][c] = _mm512_setzero_si512();
       }
       const uint8_t *low = codes, *high = codes + 2 * low_bits * group_size;
-      int64_t ahead = PREFETCH;
+      int64_t ahead = bp512_ahead(bits);
       for (int32_t chunk = 0; chunk < group_size; chunk += 32) {
         __m512i unit[8];
         bp512_unpack(bits, low, high, unit);

@@ -15,7 +15,6 @@
 /// As in multiply_avx512vnni.c, whose activation order this file shares.
 #define DECODE_TOKENS 8
 #define PANEL_TOKENS 12
-#define PREFETCH 3072
 
 /// y + d · (s·t), where d = 2 · (what bits 1 add) − Σ a.
 BP_INLINE __m512 accumulate(
@@ -82,7 +81,7 @@ BP_INLINE void multiply_tile(
   for (int64_t group = 0; group < w->groups; group++) {
     if (stride <= DECODE_TOKENS) {
       for (int32_t i = 0; i < 2 * bits * group_size; i += 64) {
-        _mm_prefetch((const char *)(codes + PREFETCH + i), _MM_HINT_T1);
+        _mm_prefetch((const char *)(codes + bp512_ahead(1) + i), _MM_HINT_T1);
       }
     }
     for (int32_t bit = 0; bit < bits; bit++) {

@@ -1,14 +1,15 @@
 #if defined(__aarch64__)
 
-#include "neon.h"
-
 #pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+
+#include "neon_dotprod.h"
 
 #pragma STDC FP_CONTRACT OFF
 
 // Integer kernels for NEON with the dot-product extension. sdot multiplies signed bytes by signed
 // bytes: codes of up to 6 bits are at most 63 and serve as they are; 8-bit codes become u − 128 by
 // flipping their top bit, and the zero points are lowered by 128 to match:
+// The levels of the non-linear formats are treated as 8-bit codes are.
 //   Σ u·a − z·Σ a = Σ (u − 128)·a − (z − 128)·Σ a,
 // where |Σ (u − 128)·a| ≤ 128·127·128 = 2,080,768 and |(z − 128)·Σ a| ≤ 128·16,256 = 2,080,768.
 
@@ -23,34 +24,31 @@ static bp_activation_order activation_order(int64_t tokens, int32_t group_size) 
 
 static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
   if (tokens <= BLOCK_TOKENS) return 0;
+  if (w->family == BP_FAMILY_PER_ROW || w->family == BP_FAMILY_TWO_LEVEL) {
+    return bp_row_scratch_bytes_neon(w);
+  }
   return (size_t)(bp_neon_tiles_together(w) * bp_neon_tile_bytes(w));
 }
 
-/// What is taken off 8-bit codes.
-BP_INLINE int32_t code_offset(const int32_t bits) { return bits == 8 ? 128 : 0; }
+/// What is taken off 8-bit codes and off levels.
+BP_INLINE int32_t code_offset(const int32_t bits, const int nonlinear) {
+  return bits == 8 || nonlinear ? 128 : 0;
+}
 
 /// One unit of a quarter of a tile as signed bytes.
 BP_INLINE int8x16_t signed_codes(
-    const int32_t bits, const uint8_t *low, const uint8_t *high, int unit, int quarter) {
-  const uint8x16_t codes = bp_neon_unpack(bits, low, high, unit, quarter);
-  return vreinterpretq_s8_u8(codes ^ vdupq_n_u8((uint8_t)code_offset(bits)));
-}
-
-/// sum + codes · the four activations in 32-bit lane `lane`; the instruction wants a constant.
-BP_INLINE int32x4_t dot_lane(int32x4_t sum, int8x16_t codes, int8x16_t values, const int lane) {
-  switch (lane) {
-    case 0: return vdotq_laneq_s32(sum, codes, values, 0);
-    case 1: return vdotq_laneq_s32(sum, codes, values, 1);
-    case 2: return vdotq_laneq_s32(sum, codes, values, 2);
-    default: return vdotq_laneq_s32(sum, codes, values, 3);
-  }
+    const int32_t bits, const int nonlinear, const uint8_t *low, const uint8_t *high, int unit,
+    int quarter) {
+  uint8x16_t codes = bp_neon_unpack(bits, low, high, unit, quarter);
+  if (nonlinear) codes = bp_neon_look_up(codes);
+  return vreinterpretq_s8_u8(codes ^ vdupq_n_u8((uint8_t)code_offset(bits, nonlinear)));
 }
 
 /// One tile times `tokens` tokens that lie in blocks of `stride`. With `ready` codes, scales and
 /// zero points come from there; without, they are unpacked on the way.
 BP_INLINE void multiply_tile(
-    const int32_t bits, const int tokens, const int stride, const bp_neon_tile *ready,
-    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile,
+    const int32_t bits, const int nonlinear, const int tokens, const int stride,
+    const bp_neon_tile *ready, const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile,
     int64_t block) {
   // Independent sums hide the latency of the dot product.
   const int chains = tokens == 1 ? 2 : 1;
@@ -77,14 +75,14 @@ BP_INLINE void multiply_tile(
         int8x16_t unit[4];
         BP_UNROLL for (int q = 0; q < 4; q++) {
           unit[q] = ready ? vreinterpretq_s8_u8(vld1q_u8(codes + 64 * u + 16 * q))
-                          : signed_codes(bits, low, high, u, q);
+                          : signed_codes(bits, nonlinear, low, high, u, q);
         }
         BP_UNROLL for (int t = 0; t < tokens; t++) {
           const int place = u * stride + t;
           const int8x16_t values = vld1q_s8(a + place / 4 * 16);
           BP_UNROLL for (int q = 0; q < 4; q++) {
             products[t][u % chains][q] =
-                dot_lane(products[t][u % chains][q], unit[q], values, place % 4);
+                bp_neon_dot_lane(products[t][u % chains][q], unit[q], values, place % 4);
           }
         }
       }
@@ -101,9 +99,11 @@ BP_INLINE void multiply_tile(
         zero[q] = vld1q_s32(ready->zeros + group * 16 + 4 * q);
       }
     } else {
-      bp_neon_scales(bp_scales_at(w, tile, group), scale);
+      bp_neon_group_scales(w, tile, group, scale);
       bp_neon_zero_points(bits, w, tile, group, zero);
-      BP_UNROLL for (int q = 0; q < 4; q++) zero[q] -= vdupq_n_s32(code_offset(bits));
+      BP_UNROLL for (int q = 0; q < 4; q++) {
+        zero[q] -= vdupq_n_s32(code_offset(bits, nonlinear));
+      }
     }
     BP_UNROLL for (int t = 0; t < tokens; t++) {
       BP_UNROLL for (int q = 0; q < 4; q++) {
@@ -123,7 +123,8 @@ BP_INLINE void multiply_tile(
 
 /// Codes as signed bytes, units in order.
 BP_INLINE void expand_tile(
-    const int32_t bits, const bp_matrix *w, int64_t tile, bp_neon_tile out) {
+    const int32_t bits, const int nonlinear, const bp_matrix *w, int64_t tile,
+    bp_neon_tile out) {
   const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
   int8_t *target = (int8_t *)out.codes;
   for (int64_t group = 0; group < w->groups; group++) {
@@ -132,7 +133,7 @@ BP_INLINE void expand_tile(
     for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
       BP_UNROLL for (int u = 0; u < 8; u++) {
         BP_UNROLL for (int q = 0; q < 4; q++) {
-          vst1q_s8(target + 64 * u + 16 * q, signed_codes(bits, low, high, u, q));
+          vst1q_s8(target + 64 * u + 16 * q, signed_codes(bits, nonlinear, low, high, u, q));
         }
       }
       low += 64 * low_bits;
@@ -140,7 +141,7 @@ BP_INLINE void expand_tile(
       target += 512;
     }
   }
-  bp_neon_expand_scales(bits, w, tile, code_offset(bits), out);
+  bp_neon_expand_scales(bits, w, tile, code_offset(bits, nonlinear), out);
 }
 
 /// A tile that is ready times one block of tokens; the codes' width no longer matters.
@@ -148,24 +149,24 @@ static void multiply_ready(
     const bp_neon_tile *ready, const bp_matrix *w, const bp_activations *x, const bp_output *y,
     int64_t tile, int64_t block) {
   switch (BP_MIN(BLOCK_TOKENS, x->tokens - block * BLOCK_TOKENS)) {
-    case 1: multiply_tile(8, 1, 4, ready, w, x, y, tile, block); break;
-    case 2: multiply_tile(8, 2, 4, ready, w, x, y, tile, block); break;
-    case 3: multiply_tile(8, 3, 4, ready, w, x, y, tile, block); break;
-    default: multiply_tile(8, 4, 4, ready, w, x, y, tile, block); break;
+    case 1: multiply_tile(8, 0, 1, 4, ready, w, x, y, tile, block); break;
+    case 2: multiply_tile(8, 0, 2, 4, ready, w, x, y, tile, block); break;
+    case 3: multiply_tile(8, 0, 3, 4, ready, w, x, y, tile, block); break;
+    default: multiply_tile(8, 0, 4, 4, ready, w, x, y, tile, block); break;
   }
 }
 
 BP_INLINE void multiply_width(
-    const int32_t bits, const bp_matrix *w, const bp_activations *x, const bp_output *y,
-    int64_t tile_begin, int64_t tile_end, int64_t block_begin, int64_t block_end,
+    const int32_t bits, const int nonlinear, const bp_matrix *w, const bp_activations *x,
+    const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t block_begin, int64_t block_end,
     uint8_t *scratch) {
   if (x->tokens <= BLOCK_TOKENS) {
     for (int64_t tile = tile_begin; tile < tile_end; tile++) {
       switch (x->block) {
-        case 1: multiply_tile(bits, 1, 1, NULL, w, x, y, tile, 0); break;
-        case 2: multiply_tile(bits, 2, 2, NULL, w, x, y, tile, 0); break;
-        case 3: multiply_tile(bits, 3, 3, NULL, w, x, y, tile, 0); break;
-        default: multiply_tile(bits, 4, 4, NULL, w, x, y, tile, 0); break;
+        case 1: multiply_tile(bits, nonlinear, 1, 1, NULL, w, x, y, tile, 0); break;
+        case 2: multiply_tile(bits, nonlinear, 2, 2, NULL, w, x, y, tile, 0); break;
+        case 3: multiply_tile(bits, nonlinear, 3, 3, NULL, w, x, y, tile, 0); break;
+        default: multiply_tile(bits, nonlinear, 4, 4, NULL, w, x, y, tile, 0); break;
       }
     }
     return;
@@ -174,7 +175,7 @@ BP_INLINE void multiply_width(
   for (int64_t first = tile_begin; first < tile_end; first += together) {
     const int64_t last = BP_MIN(tile_end, first + together);
     for (int64_t tile = first; tile < last; tile++) {
-      expand_tile(bits, w, tile, bp_neon_tile_at(w, scratch, tile - first));
+      expand_tile(bits, nonlinear, w, tile, bp_neon_tile_at(w, scratch, tile - first));
     }
     for (int64_t block = block_begin; block < block_end; block++) {
       for (int64_t tile = first; tile < last; tile++) {
@@ -185,26 +186,37 @@ BP_INLINE void multiply_width(
   }
 }
 
-#define MULTIPLY_WIDTH(bits)                                                                   \
-  static void multiply_##bits(                                                                 \
+#define MULTIPLY_WIDTH(name, bits, nonlinear)                                                  \
+  static void name(                                                                            \
       const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,     \
       int64_t tile_end, int64_t block_begin, int64_t block_end, uint8_t *scratch) {            \
     multiply_width(                                                                            \
-        bits, w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);                 \
+        bits, nonlinear, w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);      \
   }
 
-MULTIPLY_WIDTH(2)
-MULTIPLY_WIDTH(3)
-MULTIPLY_WIDTH(4)
-MULTIPLY_WIDTH(5)
-MULTIPLY_WIDTH(6)
-MULTIPLY_WIDTH(8)
+MULTIPLY_WIDTH(multiply_2, 2, 0)
+MULTIPLY_WIDTH(multiply_3, 3, 0)
+MULTIPLY_WIDTH(multiply_4, 4, 0)
+MULTIPLY_WIDTH(multiply_5, 5, 0)
+MULTIPLY_WIDTH(multiply_6, 6, 0)
+MULTIPLY_WIDTH(multiply_8, 8, 0)
+MULTIPLY_WIDTH(multiply_nonlinear, 4, 1)
 
 void bp_multiply_neon_dotprod(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch) {
   if (block_begin >= block_end) return;
   assert(x->depth == 4);
+  if (w->family == BP_FAMILY_PER_ROW || w->family == BP_FAMILY_TWO_LEVEL) {
+    bp_multiply_row_neon_dotprod(
+        w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+    return;
+  }
+  if (w->family == BP_FAMILY_NONLINEAR) {
+    multiply_nonlinear(
+        w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+    return;
+  }
   switch (w->bit_width) {
     case 2: multiply_2(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
     case 3: multiply_3(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
@@ -223,6 +235,7 @@ const bp_kernels bp_kernels_neon_dotprod = {
     .scratch_bytes = scratch_bytes,
     .multiply = bp_multiply_neon_dotprod,
     .multiply_float16 = bp_multiply_float16_neon,
+    .families = BP_ALL_FAMILIES & ~BP_FAMILY_BIT(BP_FAMILY_BINARY),
 };
 
 #pragma clang attribute pop

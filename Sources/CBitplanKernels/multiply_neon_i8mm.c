@@ -24,12 +24,16 @@ static bp_activation_order activation_order(int64_t tokens, int32_t group_size) 
 
 static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
   if (tokens <= DECODE_TOKENS) return 0;
+  if (w->family == BP_FAMILY_PER_ROW || w->family == BP_FAMILY_TWO_LEVEL) {
+    return bp_row_scratch_bytes_neon(w);
+  }
   return (size_t)(bp_neon_tiles_together(w) * bp_neon_tile_bytes(w));
 }
 
 /// Codes as unsigned bytes, `[input features / 8][pair of rows][2][8]`.
 BP_INLINE void expand_tile(
-    const int32_t bits, const bp_matrix *w, int64_t tile, bp_neon_tile out) {
+    const int32_t bits, const int nonlinear, const bp_matrix *w, int64_t tile,
+    bp_neon_tile out) {
   const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
   uint8_t *target = (uint8_t *)out.codes;
   for (int64_t group = 0; group < w->groups; group++) {
@@ -38,10 +42,13 @@ BP_INLINE void expand_tile(
     for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
       BP_UNROLL for (int u = 0; u < 8; u += 2) {
         BP_UNROLL for (int q = 0; q < 4; q++) {
-          const uint32x4_t first =
-              vreinterpretq_u32_u8(bp_neon_unpack(bits, low, high, u, q));
-          const uint32x4_t second =
-              vreinterpretq_u32_u8(bp_neon_unpack(bits, low, high, u + 1, q));
+          uint8x16_t units[2];
+          BP_UNROLL for (int i = 0; i < 2; i++) {
+            units[i] = bp_neon_unpack(bits, low, high, u + i, q);
+            if (nonlinear) units[i] = bp_neon_look_up(units[i]);
+          }
+          const uint32x4_t first = vreinterpretq_u32_u8(units[0]);
+          const uint32x4_t second = vreinterpretq_u32_u8(units[1]);
           uint8_t *pair = target + 64 * u + 32 * q;
           vst1q_u8(pair, vreinterpretq_u8_u32(vzip1q_u32(first, second)));
           vst1q_u8(pair + 16, vreinterpretq_u8_u32(vzip2q_u32(first, second)));
@@ -56,13 +63,17 @@ BP_INLINE void expand_tile(
 }
 
 static void expand(const bp_matrix *w, int64_t tile, bp_neon_tile out) {
+  if (w->family == BP_FAMILY_NONLINEAR) {
+    expand_tile(4, 1, w, tile, out);
+    return;
+  }
   switch (w->bit_width) {
-    case 2: expand_tile(2, w, tile, out); break;
-    case 3: expand_tile(3, w, tile, out); break;
-    case 4: expand_tile(4, w, tile, out); break;
-    case 5: expand_tile(5, w, tile, out); break;
-    case 6: expand_tile(6, w, tile, out); break;
-    default: expand_tile(8, w, tile, out); break;
+    case 2: expand_tile(2, 0, w, tile, out); break;
+    case 3: expand_tile(3, 0, w, tile, out); break;
+    case 4: expand_tile(4, 0, w, tile, out); break;
+    case 5: expand_tile(5, 0, w, tile, out); break;
+    case 6: expand_tile(6, 0, w, tile, out); break;
+    default: expand_tile(8, 0, w, tile, out); break;
   }
 }
 
@@ -149,6 +160,11 @@ static void multiply(
   }
   if (block_begin >= block_end) return;
   assert(x->block == BLOCK_TOKENS && x->depth == 8);
+  if (w->family == BP_FAMILY_PER_ROW || w->family == BP_FAMILY_TWO_LEVEL) {
+    bp_multiply_row_neon_i8mm(
+        w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+    return;
+  }
   const int64_t together = bp_neon_tiles_together(w);
   for (int64_t first = tile_begin; first < tile_end; first += together) {
     const int64_t last = BP_MIN(tile_end, first + together);
@@ -172,6 +188,7 @@ const bp_kernels bp_kernels_neon_i8mm = {
     .scratch_bytes = scratch_bytes,
     .multiply = multiply,
     .multiply_float16 = bp_multiply_float16_neon,
+    .families = BP_ALL_FAMILIES & ~BP_FAMILY_BIT(BP_FAMILY_BINARY),
 };
 
 #pragma clang attribute pop

@@ -16,7 +16,6 @@
 #define DECODE_TOKENS 8
 #define PANEL_TOKENS 12
 #define PANEL_TILES 2
-#define PREFETCH 3072
 /// Most tiles that are expanded before the tokens pass by, and the bytes they may take.
 #define MOST_TILES 4
 #define EXPANDED_BYTES (512 << 10)
@@ -65,7 +64,7 @@ BP_INLINE void decode(
         __m512i unit[8];
         unpack(two_level, codes, &level, unit);
         BP_UNROLL for (int i = 0; i < bits; i++) {
-          _mm_prefetch((const char *)(codes + PREFETCH + 64 * i), _MM_HINT_T1);
+          _mm_prefetch((const char *)(codes + bp512_ahead(bits) + 64 * i), _MM_HINT_T1);
         }
         codes += 64 * bits;
         BP_UNROLL for (int u = 0; u < 8; u++) {

@@ -48,10 +48,15 @@ BP_INLINE uint8x16_t bp_neon_zero_plane(const int32_t bits, const uint8_t *p) {
   return (vreinterpretq_u8_u16(vdupq_n_u16(word)) >> vld1q_u8(shifts_1)) & vdupq_n_u8(1);
 }
 
-/// The 16 zero points of one group of one tile, `2^(bits − 1)` each where none are stored.
+/// Replaces codes of the non-linear formats by their levels plus 128.
+BP_INLINE uint8x16_t bp_neon_look_up(uint8x16_t codes) {
+  return vqtbl1q_u8(vld1q_u8(bp_nonlinear_bytes), codes);
+}
+
+/// The 16 zero points of one group of one tile, the family's middle where none are stored.
 BP_INLINE void bp_neon_zero_points(
     const int32_t bits, const bp_matrix *w, int64_t tile, int64_t group, int32x4_t zero[4]) {
-  uint8x16_t bytes = vdupq_n_u8((uint8_t)(1 << (bits - 1)));
+  uint8x16_t bytes = vdupq_n_u8((uint8_t)bp_middle(w));
   if (w->zero_points) {
     const uint8_t *p = bp_zero_points_at(w, tile, group);
     const int32_t low = bp_low_bits(bits);
@@ -77,12 +82,53 @@ BP_INLINE void bp_neon_scales(const uint16_t *p, float32x4_t scale[4]) {
   scale[3] = vcvt_high_f32_f16(second);
 }
 
+/// The scales of one group of one tile: binary16, or the exponent fields of floats.
+BP_INLINE void bp_neon_group_scales(
+    const bp_matrix *w, int64_t tile, int64_t group, float32x4_t scale[4]) {
+  if (w->family != BP_FAMILY_BLOCK_FLOAT) {
+    bp_neon_scales(bp_scales_at(w, tile, group), scale);
+    return;
+  }
+  const uint8x16_t bytes = vld1q_u8(bp_exponents_at(w, tile, group));
+  const uint16x8_t first = vmovl_u8(vget_low_u8(bytes)), second = vmovl_high_u8(bytes);
+  scale[0] = vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vget_low_u16(first)), 23));
+  scale[1] = vreinterpretq_f32_u32(vshlq_n_u32(vmovl_high_u16(first), 23));
+  scale[2] = vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vget_low_u16(second)), 23));
+  scale[3] = vreinterpretq_f32_u32(vshlq_n_u32(vmovl_high_u16(second), 23));
+}
+
 /// y + d · (s·t), where d is `sum` without its zero points' part.
 BP_INLINE float32x4_t bp_neon_accumulate(
     float32x4_t y, int32x4_t sum, int32x4_t zero, int32_t negated_sum, float32x4_t weight_scale,
     float activation_scale) {
   sum = vmlaq_n_s32(sum, zero, negated_sum);
   return vfmaq_f32(y, vcvtq_f32_s32(sum), vmulq_n_f32(weight_scale, activation_scale));
+}
+
+/// One unit of a quarter of a tile of per-row weights, or of two-level ones whose 16 codes of the
+/// group are `level`, as the signed bytes that they stand for.
+BP_INLINE int8x16_t bp_neon_row_bytes(
+    const int two_level, const uint8_t *codes, uint8x16_t level, int unit, int quarter) {
+  if (!two_level) {
+    return vreinterpretq_s8_u8(bp_neon_plane(8, codes, unit, quarter) ^ vdupq_n_u8(128));
+  }
+  // The row of every byte of the quarter.
+  static const uint8_t rows[64] = {
+      0,  0,  0,  0,  1,  1,  1,  1,  2,  2,  2,  2,  3,  3,  3,  3,   //
+      4,  4,  4,  4,  5,  5,  5,  5,  6,  6,  6,  6,  7,  7,  7,  7,   //
+      8,  8,  8,  8,  9,  9,  9,  9,  10, 10, 10, 10, 11, 11, 11, 11,  //
+      12, 12, 12, 12, 13, 13, 13, 13, 14, 14, 14, 14, 15, 15, 15, 15};
+  const uint8x16_t mine = vqtbl1q_u8(level, vld1q_u8(rows + 16 * quarter));
+  const uint8x16_t scale = vshrq_n_u8(mine, 4) + vdupq_n_u8(1);
+  const uint8x16_t zero = mine & vdupq_n_u8(15);
+  return vreinterpretq_s8_u8((bp_neon_plane(4, codes, unit, quarter) - zero) * scale);
+}
+
+/// fma((float)d, s·t, 0): the result of a row with one scale.
+BP_INLINE float32x4_t bp_neon_row_result(
+    int32x4_t sum, float32x4_t weight_scale, float activation_scale) {
+  const float32x4_t scale = vmulq_n_f32(weight_scale, activation_scale);
+  return vfmaq_f32(vdupq_n_f32(0), vcvtq_f32_s32(sum), scale);
 }
 
 /// Writes `4 · quarters` results of one token from packed row `first` on, without those past the
@@ -146,7 +192,7 @@ BP_INLINE void bp_neon_expand_scales(
   for (int64_t group = 0; group < w->groups; group++) {
     float32x4_t scale[4];
     int32x4_t zero[4];
-    bp_neon_scales(bp_scales_at(w, tile, group), scale);
+    bp_neon_group_scales(w, tile, group, scale);
     bp_neon_zero_points(bits, w, tile, group, zero);
     BP_UNROLL for (int q = 0; q < 4; q++) {
       vst1q_f32((float *)out.scales + group * 16 + 4 * q, scale[q]);

@@ -22,6 +22,12 @@ static const case_shape formats[] = {
     {.bit_width = 4, .is_affine = 1},  {.bit_width = 5, .is_affine = 1},
     {.bit_width = 6, .is_affine = 1},  {.bit_width = 8, .is_affine = 1},
     {.bit_width = 8, .is_affine = 0},  {.bit_width = 16, .is_affine = 0},
+    {.bit_width = 4, .family = BP_FAMILY_NONLINEAR},
+    {.bit_width = 4, .family = BP_FAMILY_BLOCK_FLOAT},
+    {.bit_width = 6, .family = BP_FAMILY_BLOCK_FLOAT},
+    {.bit_width = 8, .family = BP_FAMILY_BLOCK_FLOAT},
+    {.bit_width = 8, .family = BP_FAMILY_PER_ROW},
+    {.bit_width = 4, .family = BP_FAMILY_TWO_LEVEL},
 };
 static const int64_t shapes[][2] = {{1, 1}, {7, 33}, {16, 128}, {17, 96}, {50, 300}, {90, 160}};
 static const int64_t token_counts[] = {1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 13, 16, 17, 30};
@@ -56,7 +62,7 @@ static void check_matrices(void) {
           shape.input_features = shapes[i][1];
           shape.tokens = token_counts[t];
           shape.pattern = CODES_RANDOM;
-          shape.has_row_map = seed % 2 == 1;
+          shape.row_map = (int)(seed % 3);
           check(shape, seed++);
           if (i != 3 || shape.bit_width == 16) continue;
           for (code_pattern p = CODES_TOP; p <= CODES_NOT_FINITE; p++) {

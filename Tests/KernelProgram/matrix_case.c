@@ -15,18 +15,39 @@ static float float_from_half(uint16_t half) {
   return half & 0x8000 ? -magnitude : magnitude;
 }
 
+/// Whether a row has one scale, and a token too.
+static int is_per_row(bp_family family) {
+  return family == BP_FAMILY_PER_ROW || family == BP_FAMILY_TWO_LEVEL;
+}
+
+/// The integer that a code stands for; `extra` is the group's zero point or two-level code.
+static int32_t weight_of(case_shape s, uint8_t code, uint8_t extra) {
+  static const int8_t levels[16] = {-127, -92, -71, -54, -40, -28, -17, -7,
+                                    3,    13,  25,  37,  51,  68,  87,  113};
+  switch (s.family) {
+    case BP_FAMILY_NONLINEAR: return levels[code];
+    case BP_FAMILY_PER_ROW: return code - 128;
+    case BP_FAMILY_TWO_LEVEL:
+      return (int8_t)(uint8_t)((extra / 16 + 1) * (code - extra % 16) & 255);
+    default: return code - (s.is_affine ? extra : 1 << (s.bit_width - 1));
+  }
+}
+
 /// The expected result of integer weights, row-major inputs.
 static void expect_integers(
     matrix_case *c, const uint8_t *codes, const uint16_t *scales, const uint8_t *zeros) {
   const case_shape s = c->shape;
   int32_t *a = allocate((size_t)s.input_features * sizeof *a);
   float *t = allocate((size_t)c->groups * sizeof *t);
+  // What shares a scale: a group, or the whole row and token.
+  const int64_t spans = is_per_row(s.family) ? 1 : c->groups;
+  const int64_t span = is_per_row(s.family) ? s.input_features : s.group_size;
   for (int64_t token = 0; token < s.tokens; token++) {
     const float *x = c->x + token * s.input_features;
-    for (int64_t group = 0; group < c->groups; group++) {
-      const int64_t first = group * s.group_size;
-      const int64_t last = first + s.group_size < s.input_features ? first + s.group_size
-                                                                   : s.input_features;
+    for (int64_t group = 0; group < spans; group++) {
+      const int64_t first = group * span;
+      const int64_t last =
+          first + span < s.input_features ? first + span : s.input_features;
       float largest = 0;
       for (int64_t k = first; k < last; k++) {
         if (!(fabsf(x[k]) <= largest)) largest = fabsf(x[k]);
@@ -41,15 +62,17 @@ static void expect_integers(
     }
     for (int64_t row = 0; row < s.rows; row++) {
       float y = 0;
-      for (int64_t group = 0; group < c->groups; group++) {
-        const int32_t zero =
-            s.is_affine ? zeros[row * c->groups + group] : 1 << (s.bit_width - 1);
+      for (int64_t group = 0; group < spans; group++) {
         int32_t d = 0;
-        for (int64_t k = group * s.group_size;
-             k < (group + 1) * s.group_size && k < s.input_features; k++) {
-          d += ((int32_t)codes[row * s.input_features + k] - zero) * a[k];
+        for (int64_t k = group * span; k < (group + 1) * span && k < s.input_features; k++) {
+          const uint8_t extra = zeros[row * c->groups + k / s.group_size];
+          d += weight_of(s, codes[row * s.input_features + k], extra) * a[k];
         }
-        const float scale = float_from_half(scales[row * c->groups + group]) * t[group];
+        const uint8_t exponent = zeros[row * c->groups + group];
+        const float weight_scale = s.family != BP_FAMILY_BLOCK_FLOAT
+            ? float_from_half(scales[row * spans + group])
+            : exponent == 0 ? 0 : ldexpf(1, exponent - 127);
+        const float scale = weight_scale * t[group];
         y = fmaf((float)d, scale, y);
       }
       const int64_t place = c->row_map ? c->row_map[row] : row;
@@ -73,19 +96,30 @@ static void make_integers(matrix_case *c, generator *g) {
   }
   for (int64_t i = 0; i < scale_count; i++) {
     scales[i] = next_half(g);
-    zeros[i] = s.pattern == CODES_TOP ? 0
-        : s.pattern == CODES_BOTTOM   ? top
-                                      : (uint8_t)(next_bits(g) & top);
+    const uint8_t random = (uint8_t)next_bits(g);
+    zeros[i] = s.family == BP_FAMILY_TWO_LEVEL ? random
+        : s.family == BP_FAMILY_BLOCK_FLOAT    ? (random < 16 ? 0 : 100 + random % 50)
+        : s.pattern == CODES_TOP               ? 0
+        : s.pattern == CODES_BOTTOM            ? top
+                                               : random & top;
   }
   c->codes_bytes = c->tiles * c->groups * 2 * s.bit_width * s.group_size;
-  c->scales_bytes = c->tiles * c->groups * BP_TILE_HEIGHT * 2;
-  c->zeros_bytes = s.is_affine ? c->tiles * c->groups * 2 * s.bit_width : 0;
+  const int has_bytes =
+      s.family == BP_FAMILY_TWO_LEVEL || s.family == BP_FAMILY_BLOCK_FLOAT;
+  const int64_t scales_of_row = is_per_row(s.family)   ? 1
+      : s.family == BP_FAMILY_BLOCK_FLOAT ? 0
+                                          : c->groups;
+  c->scales_bytes = c->tiles * scales_of_row * BP_TILE_HEIGHT * 2;
+  c->zeros_bytes = c->tiles * c->groups
+      * (has_bytes ? BP_TILE_HEIGHT : s.is_affine ? 2 * s.bit_width : 0);
   c->codes = allocate((size_t)c->codes_bytes);
   c->scales = allocate((size_t)c->scales_bytes);
   bp_pack_codes(codes, s.rows, s.input_features, s.bit_width, s.group_size, c->codes);
-  bp_pack_scales(scales, s.rows, c->groups, c->scales);
-  if (s.is_affine) {
-    c->zeros = allocate((size_t)c->zeros_bytes);
+  if (scales_of_row) bp_pack_scales(scales, s.rows, scales_of_row, c->scales);
+  if (c->zeros_bytes) c->zeros = allocate((size_t)c->zeros_bytes);
+  if (has_bytes) {
+    bp_pack_bytes(zeros, s.rows, c->groups, c->zeros);
+  } else if (s.is_affine) {
     bp_pack_zero_points(zeros, s.rows, c->groups, s.bit_width, c->zeros);
   }
   expect_integers(c, codes, scales, zeros);
@@ -137,12 +171,14 @@ matrix_case make_matrix_case(case_shape s, uint64_t seed) {
     const float values[3] = {NAN, INFINITY, -INFINITY};
     c.x[s.input_features - 1] = values[seed % 3];
   }
-  if (s.has_row_map) {
-    // A permutation: rows backwards, every other one exchanged with its neighbour.
+  if (s.row_map) {
+    // Rows backwards, every other one exchanged with its neighbour; or one tile further on, the last
+    // ones first.
     c.row_map = allocate((size_t)(c.tiles * BP_TILE_HEIGHT) * 4);
     for (int64_t row = 0; row < s.rows; row++) {
       const int64_t other = (row ^ 1) < s.rows ? row ^ 1 : row;
-      c.row_map[row] = (uint32_t)(s.rows - 1 - other);
+      c.row_map[row] = (uint32_t)(
+          s.row_map == 1 ? s.rows - 1 - other : (row + BP_TILE_HEIGHT) % s.rows);
     }
   }
   c.expected = allocate((size_t)(s.tokens * s.rows) * 4);
@@ -194,18 +230,20 @@ static void multiply_integers(
   const bp_matrix w = {
       .codes = codes.data,
       .scales = scales.data,
-      .zero_points = zeros.data,
+      .zero_points = s.family == BP_FAMILY_BLOCK_FLOAT ? NULL : zeros.data,
       .rows = s.rows,
       .groups = c->groups,
       .group_size = s.group_size,
       .bit_width = s.bit_width,
-      .family = BP_FAMILY_INTEGER,
+      .family = s.family,
+      .exponents = s.family == BP_FAMILY_BLOCK_FLOAT ? zeros.data : NULL,
   };
+  const int64_t scale_groups = is_per_row(s.family) ? 1 : c->groups;
   const bp_activation_order order = set->activation_order(s.tokens, s.group_size);
   const int64_t blocks = (s.tokens + order.block - 1) / order.block;
   const int64_t padded = blocks * order.block;
   buffer a = make_buffer((size_t)(padded * c->groups * s.group_size), where);
-  buffer a_scales = make_buffer((size_t)(padded * c->groups) * 4, where);
+  buffer a_scales = make_buffer((size_t)(padded * scale_groups) * 4, where);
   buffer a_sums = make_buffer((size_t)(padded * c->groups) * 4, where);
   const bp_activations activations = {
       .codes = a.data,
@@ -216,21 +254,22 @@ static void multiply_integers(
       .group_size = s.group_size,
       .block = order.block,
       .depth = order.depth,
+      .per_token = is_per_row(s.family),
   };
   // Scratch memory is promised to be aligned, so its size is rounded up.
-  const size_t scratch_bytes = (set->scratch_bytes(&w, s.tokens) + 63) / 64 * 64;
+  const size_t scratch_bytes = (bp_scratch_bytes(set, &w, s.tokens) + 63) / 64 * 64;
   buffer scratch = make_buffer(scratch_bytes, where);
   for (int64_t i = 0; i < pieces; i++) {
-    set->quantize(
-        x, s.input_features, s.input_features, &activations, blocks * i / pieces,
+    bp_quantize(
+        set, x, s.input_features, s.input_features, &activations, blocks * i / pieces,
         blocks * (i + 1) / pieces);
   }
   // Kernels for a few tokens take them all at once.
   const int block_pieces = blocks > 1 ? pieces : 1;
   for (int64_t i = 0; i < pieces; i++) {
     for (int64_t j = 0; j < block_pieces; j++) {
-      set->multiply(
-          &w, &activations, y, c->tiles * i / pieces, c->tiles * (i + 1) / pieces,
+      bp_multiply(
+          set, &w, &activations, y, c->tiles * i / pieces, c->tiles * (i + 1) / pieces,
           blocks * j / block_pieces, blocks * (j + 1) / block_pieces, scratch.data);
     }
   }
@@ -269,8 +308,8 @@ void check_matrix_case(
   }
   char what[160];
   snprintf(
-      what, sizeof what, "%d bits, groups of %d%s, [%lld, %lld], %lld tokens, pattern %d, %s",
-      s.bit_width, s.group_size, s.is_affine ? "" : " without zero points", (long long)s.rows,
+      what, sizeof what, "family %d, %d bits, groups of %d%s, [%lld, %lld], %lld tokens, pattern %d, %s",
+      s.family, s.bit_width, s.group_size, s.is_affine ? "" : " without zero points", (long long)s.rows,
       (long long)s.input_features, (long long)s.tokens, s.pattern,
       where == AFTER_GUARD ? "after a guard" : "before a guard");
   report(set->name, what, first_difference(c, values.data));

@@ -23,16 +23,19 @@ typedef struct {
   int32_t bit_width;
   int32_t group_size;
   int is_affine;
+  /// Any but the binary one.
+  bp_family family;
   int64_t rows, input_features, tokens;
   code_pattern pattern;
-  /// Whether results go to permuted places.
-  int has_row_map;
+  /// Where results go: 0 in place, 1 to permuted places, 2 to places that mostly follow each other.
+  int row_map;
 } case_shape;
 
 typedef struct {
   case_shape shape;
   int64_t groups, tiles;
-  /// Packed sections and their sizes; `zeros` is NULL for symmetric formats.
+  /// Packed sections and their sizes; `zeros` holds zero points, two-level codes or exponents, and is
+  /// NULL where there are none.
   uint8_t *codes, *zeros;
   uint16_t *scales;
   int64_t codes_bytes, scales_bytes, zeros_bytes;

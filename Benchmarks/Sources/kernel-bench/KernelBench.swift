@@ -10,7 +10,9 @@ import Foundation
 @main
 struct KernelBench {
   var threads = [1, ThreadPool.availableProcessorCount]
-  var instructionSets = InstructionSet.supported.suffix(2).map { $0 }
+  /// The best one; before AMX, which decodes as it does, also AVX-512 VNNI.
+  var instructionSets: [InstructionSet] =
+    InstructionSet.supported.contains(.avx512amx) ? [.avx512vnni, .avx512amx] : [.best]
   var formats = WeightFormat.all.filter {
     $0.groupSize == 128 || $0.identifier.hasPrefix("int4") || $0.coding == .float16
       || $0.coding == .blockFloat || $0.identifier == "nl4_g64"
