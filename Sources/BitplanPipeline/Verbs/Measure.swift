@@ -103,7 +103,8 @@ extension Workbench {
       source, windows, calibration: request.calibration, design, options, journalFile: file)
     table.transforms = transforms.isEmpty ? nil : transforms
     try ArtifactOutput.write(table, to: file)
-    return try Self.readSensitivity(file)
+    return StoredSensitivity(
+      table: table, file: file, sha256: try ArtifactFile.sha256(path: file.path))
   }
 
   /// Forward passes that a method takes.
