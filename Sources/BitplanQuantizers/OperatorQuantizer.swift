@@ -30,7 +30,7 @@ public struct OperatorQuantizer: Sendable {
   public enum Method: String, Sendable, CaseIterable {
     /// Each weight to its nearest code, on grids of a clip search.
     case roundToNearest = "rtn"
-    /// GPTQ and coordinate descent for even steps where a curvature is known, else the nearest code.
+    /// GPTQ and coordinate descent where a curvature is known, else the nearest code.
     case errorFeedback = "gptq"
 
     /// The name in a sensitivity's provenance.
@@ -72,8 +72,8 @@ public struct OperatorQuantizer: Sendable {
     _ statistics: InputStatistics
   ) -> QuantizedWeights {
     let rows = rows ?? [0..<weights.rows]
-    if method == .errorFeedback, let curvature = statistics.curvature,
-      format.coding == .affine || format.coding == .symmetric
+    if method == .errorFeedback, format.coding != .float16,
+      let curvature = statistics.curvature
     {
       return feedback.quantize(
         weights, rows: rows, as: format, curvature: curvature,

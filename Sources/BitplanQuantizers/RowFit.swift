@@ -1,7 +1,7 @@
 internal import BitplanCore
 
 /// What one row of a segment becomes: its codes, and beside them the numbers that its coding has.
-struct FittedRow: Sendable {
+package struct FittedRow: Sendable {
   /// One code a weight.
   var codes: [UInt8] = []
   /// Binary16 patterns.
@@ -10,6 +10,13 @@ struct FittedRow: Sendable {
   var bytes: [UInt8] = []
   /// Binary16 patterns; empty where the coding has none.
   var offsets: [UInt16] = []
+
+  /// Makes a row; what is left out is empty.
+  package init(
+    codes: [UInt8] = [], scales: [UInt16] = [], bytes: [UInt8] = [], offsets: [UInt16] = []
+  ) {
+    (self.codes, self.scales, self.bytes, self.offsets) = (codes, scales, bytes, offsets)
+  }
 
   /// Adds a group of `count` codes, which `write` fills.
   mutating func addCodes(_ count: Int, _ write: (UnsafeMutableBufferPointer<UInt8>) -> Void) {

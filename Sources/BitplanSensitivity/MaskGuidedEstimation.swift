@@ -1,5 +1,6 @@
 public import BitplanCore
 public import BitplanEngine
+internal import BitplanKernels
 internal import Foundation
 
 /// Mask-guided estimation (OHQ) with the salience of output features (MixLLM) as its prior.
@@ -46,8 +47,7 @@ public struct MaskGuidedEstimation {
     self.variants = variants
     salience = gradients.map {
       SaliencePrior(
-        model: model, variants: variants, statistics: statistics, gradients: $0,
-        tokenShares: tokenShares)
+        model: model, statistics: statistics, gradients: $0, tokenShares: tokenShares)
     }
     self.loss = loss
   }
@@ -107,7 +107,11 @@ public struct MaskGuidedEstimation {
       max(variants.relativeOutputError(index, $0, tokens: tokens), 1e-14)
     }
     guard let salience else { return Prior(losses: errors, relativeOutputErrors: errors) }
-    let rowLosses = formats.map { salience.rowLosses(index, $0) }
+    let rowLosses = formats.map {
+      salience.rowLosses(
+        index, quantized: variants.variant(index, $0).dequantized(),
+        activationGroupSize: $0.activationGroupSize)
+    }
     return Prior(
       losses: rowLosses.map { max($0.reduce(0, +), 1e-18) }, relativeOutputErrors: errors,
       bands: bands(rowLosses))

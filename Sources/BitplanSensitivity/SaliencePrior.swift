@@ -1,6 +1,6 @@
 internal import BitplanCore
-internal import BitplanEngine
-internal import BitplanKernels
+public import BitplanEngine
+public import BitplanKernels
 internal import BitplanQuantizers
 
 /// What the gradients predict for every (operator, format), row by row.
@@ -9,29 +9,56 @@ internal import BitplanQuantizers
 /// Fisher information's quadratic form with gradient and input taken as independent, which is the KL
 /// divergence to second order (MixLLM's salience, Eq. 4, with sampled labels and without its
 /// first-order term, whose mean they make zero).
-struct SaliencePrior {
-  let model: Model
-  let variants: VariantStore
-  let statistics: [OperatorStatistics]
-  let gradients: GradientStatistics
-
+public struct SaliencePrior {
+  private let model: Model
+  private let statistics: [OperatorStatistics]
+  private let gradients: GradientStatistics
   /// How often each id occurs, `[vocabulary]`, adding up to 1; no share is 0.
-  let tokenShares: [Double]
+  private let tokenShares: [Double]
 
-  /// Predicted loss of every row in `format`.
-  func rowLosses(_ index: Int, _ format: WeightFormat) -> [Double] {
+  /// Group size of the activations that every plan's ground cost is measured with.
+  private static let activationGroup = 128
+
+  /// Makes a prior.
+  ///
+  /// - Parameter tokenShares: how often each id occurs, `[vocabulary]`, adding up to 1; no share is 0.
+  public init(
+    model: Model, statistics: [OperatorStatistics], gradients: GradientStatistics,
+    tokenShares: [Double]
+  ) {
+    self.model = model
+    self.statistics = statistics
+    self.gradients = gradients
+    self.tokenShares = tokenShares
+  }
+
+  /// Predicted loss of every row, in the metric's unit, if `quantized` took the operator's place.
+  ///
+  /// - Parameters:
+  ///   - quantized: dequantized weights, `[outputFeatures, inputFeatures]`.
+  ///   - activationGroupSize: input features that share an activation scale. Where a whole token
+  ///     shares one, what that loses beyond groups of 128 is part of the rows' losses.
+  public func rowLosses(
+    _ index: Int, quantized: FloatMatrix, activationGroupSize: Int
+  ) -> [Double] {
     switch model.operators[index].role {
-    case .linear: return productLosses(index, format)
-    case .head: return headLosses(index, format)
-    case .embedding: return lookUpLosses(index, format)
+    case .linear:
+      return sum(
+        productLosses(index, quantized), activationLosses(index, activationGroupSize))
+    case .head:
+      return sum(headLosses(index, quantized), activationLosses(index, activationGroupSize))
+    case .embedding: return lookUpLosses(index, quantized)
     case .tiedEmbedding:
-      return zip(headLosses(index, format), lookUpLosses(index, format)).map { $0 + $1 }
+      return sum(
+        sum(headLosses(index, quantized), lookUpLosses(index, quantized)),
+        activationLosses(index, activationGroupSize))
     }
   }
 
-  private func productLosses(_ index: Int, _ format: WeightFormat) -> [Double] {
+  private func sum(_ a: [Double], _ b: [Double]) -> [Double] { zip(a, b).map { $0 + $1 } }
+
+  private func productLosses(_ index: Int, _ quantized: FloatMatrix) -> [Double] {
     let original = model.floatWeights(of: index)
-    let quantized = variants.variant(index, format).dequantized()
     let errors =
       statistics[index].input.curvature.map {
         $0.meanSquaredErrors(original: original, quantized: quantized)
@@ -41,24 +68,60 @@ struct SaliencePrior {
     return zip(gradients.meanSquares[index], errors).map { 0.5 * gradients.tokensPerUnit * $0 * $1 }
   }
 
+  /// What one activation scale a token costs every row beyond a scale for every 128 features: the
+  /// same quadratic form on the activations' own rounding errors.
+  private func activationLosses(_ index: Int, _ groupSize: Int) -> [Double] {
+    let weights = model.floatWeights(of: index)
+    guard groupSize == WeightFormat.wholeToken else {
+      return [Double](repeating: 0, count: weights.rows)
+    }
+    func errors(_ size: Int) -> [Double] {
+      OutputError.meanSquaredOutput(
+        weights, samples: Self.roundingErrors(statistics[index].samples, groupSize: size))
+    }
+    let (whole, grouped) = (errors(weights.columns), errors(Self.activationGroup))
+    return zip(gradients.meanSquares[index], zip(whole, grouped)).map { square, error in
+      0.5 * gradients.tokensPerUnit * square * max(0, error.0 - error.1)
+    }
+  }
+
+  /// `x̂ − x` of activations in 8 bits with a scale for every `groupSize` features of a row.
+  private static func roundingErrors(_ samples: FloatMatrix, groupSize: Int) -> FloatMatrix {
+    let columns = samples.columns
+    let result = FloatMatrix(rows: samples.rows, columns: columns)
+    samples.withUnsafeBufferPointer { x in
+      result.withUnsafeMutableBufferPointer { result in
+        for row in 0..<samples.rows {
+          for begin in stride(from: 0, to: columns, by: groupSize) {
+            let group = row * columns + begin..<row * columns + min(begin + groupSize, columns)
+            let largest = group.reduce(Float(0)) { max($0, abs(x[$1])) }
+            guard largest > 0 else { continue }
+            let scale = largest / 127
+            for at in group { result[at] = (x[at] / scale).rounded() * scale - x[at] }
+          }
+        }
+      }
+    }
+    return result
+  }
+
   /// Rows of the head: what an error `d` of one logit costs, without the quadratic approximation.
   ///
   /// Moving logit `r` alone by `d` changes the distribution by `log(1 + p_r (eᵈ − 1)) − p_r d`,
   /// which is at most `p_r (eᵈ − 1 − d)`; with several logits moved the bounds still add up. Rows of
   /// rare tokens have next to no gradient, yet at two bits their logits err by whole units, where
   /// only this form sees it. Tokens that the samples do not expect count with their share of the text.
-  private func headLosses(_ index: Int, _ format: WeightFormat) -> [Double] {
+  private func headLosses(_ index: Int, _ quantized: FloatMatrix) -> [Double] {
     let costs = OutputError.logitCosts(
       original: model.floatWeights(of: index),
-      quantized: variants.variant(index, format).dequantized(), samples: statistics[index].samples)
+      quantized: quantized, samples: statistics[index].samples)
     return zip(costs, tokenShares).map { max($0.expected, $1 * $0.unconditional) }
   }
 
   /// Rows of a table that is looked up: as often as their token occurs.
-  private func lookUpLosses(_ index: Int, _ format: WeightFormat) -> [Double] {
+  private func lookUpLosses(_ index: Int, _ quantized: FloatMatrix) -> [Double] {
     let original = model.floatWeights(of: index)
     let columns = original.columns
-    let quantized = variants.variant(index, format).dequantized()
     let squares = gradients.meanSquares[index]
     guard squares.count == columns else { return [Double](repeating: 0, count: original.rows) }
     return original.withUnsafeBufferPointer { w in

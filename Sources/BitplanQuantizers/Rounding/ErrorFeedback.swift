@@ -20,7 +20,7 @@ public struct ErrorFeedback: Sendable {
 
   /// Input features beyond which the second refinement is left out.
   private static let wide = 6144
-  private let pool: ThreadPool
+  let pool: ThreadPool
 
   /// Quantizes on the threads of `pool`.
   ///
@@ -34,19 +34,30 @@ public struct ErrorFeedback: Sendable {
   ///
   /// - Parameters:
   ///   - weights: `[outputFeatures, inputFeatures]`, finite.
-  ///   - format: an integer format.
+  ///   - format: any but binary16.
   ///   - curvature: of this operator.
-  ///   - meanSquaredInput: `[inputFeatures]`, what the clip search weighs errors with.
+  ///   - meanSquaredInput: `[inputFeatures]`, what the search of grids weighs errors with.
   public func quantize(
     _ weights: FloatMatrix, rows: [Range<Int>], as format: WeightFormat,
     curvature: InputCurvature, meanSquaredInput: [Float]?
   ) -> QuantizedWeights {
     let importance = RoundToNearest.importance(meanSquaredInput, count: weights.columns)
-    return quantize(weights, rows: rows, as: format, curvature: curvature) { _, columns, group in
-      importance.withUnsafeBufferPointer {
-        GroupGrid.best(
-          group, importance: UnsafeBufferPointer(rebasing: $0[columns]), format: format)
+    switch format.coding {
+    case .affine, .symmetric:
+      return quantize(weights, rows: rows, as: format, curvature: curvature) { _, columns, group in
+        importance.withUnsafeBufferPointer {
+          GroupGrid.best(
+            group, importance: UnsafeBufferPointer(rebasing: $0[columns]), format: format)
+        }
       }
+    case .nonlinear, .binary, .perRow, .blockFloat, .twoLevel:
+      return quantize(weights, rows: rows, as: format, curvature: curvature) { row in
+        importance.withUnsafeBufferPointer {
+          format.fit(RowInput(weights: row, importance: $0))
+        }
+      }
+    case .float16:
+      preconditionFailure("binary16 weights have no codes to choose")
     }
   }
 
@@ -66,20 +77,17 @@ public struct ErrorFeedback: Sendable {
     var scales = [UInt16](repeating: 0, count: shape.outputFeatures * groups)
     var zeros = [UInt8](
       repeating: 0, count: format.coding == .affine ? shape.outputFeatures * groups : 0)
-    let count = (indices.count + RoundingChunk.height - 1) / RoundingChunk.height
-    let chunks = (0..<pool.threadCount).map { _ in RoundingChunk(curvature, format: format) }
-    openblas_set_num_threads(1)
+    let chunks = (0..<pool.threadCount).map { _ in
+      RoundingChunk(curvature, grids: EvenGrids(format, size: weights.columns))
+    }
     codes.withUnsafeMutableBufferPointer { codes in
       scales.withUnsafeMutableBufferPointer { scales in
         zeros.withUnsafeMutableBufferPointer { zeros in
           let output = RoundToNearest.Output(codes: codes, scales: scales, zeros: zeros)
           weights.withUnsafeBufferPointer { source in
             let input = RoundToNearest.Input(weights: source, importance: [])
-            pool.deal(count) { index, thread in
-              let begin = index * RoundingChunk.height
-              run(
-                chunks[thread], begin..<min(begin + RoundingChunk.height, indices.count), indices,
-                format, input, grid, into: output)
+            deal(indices.count) { places, thread in
+              run(chunks[thread], places, indices, format, input, grid, into: output)
             }
           }
         }
@@ -90,9 +98,21 @@ public struct ErrorFeedback: Sendable {
       payload: .integer(codes: codes, scales: scales, zeroPoints: zeros))
   }
 
+  /// Calls `body` with the places of one chunk after the other, on the pool's threads.
+  func deal(_ count: Int, _ body: @Sendable (Range<Int>, _ thread: Int) -> Void) {
+    openblas_set_num_threads(1)
+    pool.deal((count + Lanes.height - 1) / Lanes.height) { index, thread in
+      let begin = index * Lanes.height
+      body(begin..<min(begin + Lanes.height, count), thread)
+    }
+  }
+
+  /// Refinements for rows of so many input features.
+  func refinements(columns: Int) -> Int { refinements ?? (columns > Self.wide ? 1 : 2) }
+
   private func run(
-    _ chunk: RoundingChunk, _ places: Range<Int>, _ indices: [Int], _ format: WeightFormat,
-    _ input: RoundToNearest.Input,
+    _ chunk: RoundingChunk<EvenGrids>, _ places: Range<Int>, _ indices: [Int],
+    _ format: WeightFormat, _ input: RoundToNearest.Input,
     _ grid: (Int, Range<Int>, UnsafeBufferPointer<Float>) -> GroupGrid,
     into output: RoundToNearest.Output
   ) {
@@ -105,25 +125,22 @@ public struct ErrorFeedback: Sendable {
         let range = group * format.groupSize..<min((group + 1) * format.groupSize, columns)
         return grid(indices[place], range, UnsafeBufferPointer(rebasing: weights[range]))
       }
-      chunk.set(row: row, weights: weights, grids: grids)
+      chunk.set(row: row, weights: weights)
+      chunk.grids.set(row: row, grids: grids)
     }
-    for row in places.count..<RoundingChunk.height { chunk.clear(row: row) }
-    chunk.feedForward()
-    let refinements = refinements ?? (columns > Self.wide ? 1 : 2)
-    for _ in 0..<refinements {
-      chunk.descend()
-      chunk.refitScales()
+    for row in places.count..<Lanes.height {
+      chunk.clear(row: row)
+      chunk.grids.clear(row: row)
     }
-    if refinements > 0 { chunk.descend() }
+    chunk.solve(refinements: refinements(columns: columns))
     for (row, place) in places.enumerated() {
-      chunk.copyCodes(
-        row: row,
-        into: UnsafeMutableBufferPointer(
-          rebasing: output.codes[place * columns..<(place + 1) * columns]))
+      for (column, code) in chunk.codes(row: row).enumerated() {
+        output.codes[place * columns + column] = code
+      }
       for group in 0..<groups {
-        output.scales[place * groups + group] = chunk.scaleBits(row: row, group: group)
+        output.scales[place * groups + group] = chunk.grids.scaleBits(row: row, span: group)
         if format.coding == .affine {
-          output.zeros[place * groups + group] = chunk.zeroPoint(row: row, group: group)
+          output.zeros[place * groups + group] = chunk.grids.zeroPoint(row: row, group: group)
         }
       }
     }

@@ -1,4 +1,3 @@
-internal import BitplanCore
 internal import BitplanKernels
 internal import CBLAS
 
@@ -6,21 +5,16 @@ internal import CBLAS
 /// every matrix is at `k · height + r`, so that rows lie side by side in vectors.
 ///
 /// The objective of a row is `e H eᵀ` with `e = w − ŵ`. Every step either feeds rounding errors
-/// forward (GPTQ) or lowers the objective.
-struct RoundingChunk: Sendable {
-  /// Rows of a chunk: their working set fits in the second-level cache at common widths.
-  static let height = 64
-  private typealias Vector = SIMD16<Float>
-  private static let lanes = 16
+/// forward (GPTQ) or lowers the objective. What values codes stand for is up to the grids.
+struct RoundingChunk<Grids: RoundingGrids>: Sendable {
   /// Input features that are rounded between two matrix products.
-  private static let blockSize = 32
-  /// Adding and subtracting 1.5·2²³ rounds to the nearest integer, ties to even.
-  private static let roundingConstant: Float = 12_582_912
+  private static var blockSize: Int { 32 }
+  private static var lanes: Int { Lanes.count }
 
+  /// The grids of the rows.
+  let grids: Grids
   private let curvature: InputCurvature
   private let size: Int
-  private let groupSize: Int
-  private let maximumCode: Float
   /// `w`, `ŵ`, codes, `H (w − ŵ)`, and two work spaces, `[size][height]` each.
   private let weights: FloatMatrix
   private let values: FloatMatrix
@@ -28,67 +22,63 @@ struct RoundingChunk: Sendable {
   private let gradient: FloatMatrix
   private let work: FloatMatrix
   private let errors: FloatMatrix
-  /// Scale and zero point of every group, `[groups][height]`.
-  private let scales: FloatMatrix
-  private let zeros: FloatMatrix
+  /// The change of one span's values, `[span][height]`, and of one parameter, `[height]`.
+  private let change: FloatMatrix
+  private let step: FloatMatrix
 
-  init(_ curvature: InputCurvature, format: WeightFormat) {
+  init(_ curvature: InputCurvature, grids: Grids) {
     self.curvature = curvature
+    self.grids = grids
     let size = curvature.size
     self.size = size
-    groupSize = format.groupSize
-    maximumCode = Float((1 << format.bitWidth) - 1)
-    let matrices = (0..<6).map { _ in FloatMatrix(rows: size, columns: Self.height) }
+    let matrices = (0..<6).map { _ in FloatMatrix(rows: size, columns: Lanes.height) }
     (weights, values, codes) = (matrices[0], matrices[1], matrices[2])
     (gradient, work, errors) = (matrices[3], matrices[4], matrices[5])
-    let groups = (size + groupSize - 1) / groupSize
-    scales = FloatMatrix(rows: groups, columns: Self.height)
-    zeros = FloatMatrix(rows: groups, columns: Self.height)
+    change = FloatMatrix(rows: min(grids.span, max(1, size)), columns: Lanes.height)
+    step = FloatMatrix(rows: 1, columns: Lanes.height)
   }
 
   // MARK: In and out
 
-  /// Takes a row's weights and grids; rows that are never set stay 0 and cost nothing but time.
-  func set(row: Int, weights source: UnsafeBufferPointer<Float>, grids: [GroupGrid]) {
+  /// Takes a row's weights; its grids are set apart. Rows that are never set stay 0 and cost nothing
+  /// but time.
+  func set(row: Int, weights source: UnsafeBufferPointer<Float>) {
     weights.withUnsafeMutableBufferPointer { target in
-      for column in 0..<size { target[column * Self.height + row] = source[column] }
-    }
-    for (group, grid) in grids.enumerated() {
-      scales[group, row] = grid.scale
-      zeros[group, row] = grid.zeroPoint
+      for column in 0..<size { target[column * Lanes.height + row] = source[column] }
     }
   }
 
   /// A row whose place no weights take.
   func clear(row: Int) {
     weights.withUnsafeMutableBufferPointer { target in
-      for column in 0..<size { target[column * Self.height + row] = 0 }
-    }
-    for group in 0..<scales.rows {
-      scales[group, row] = 1
-      zeros[group, row] = 0
+      for column in 0..<size { target[column * Lanes.height + row] = 0 }
     }
   }
 
-  /// Writes a row's codes.
-  func copyCodes(row: Int, into target: UnsafeMutableBufferPointer<UInt8>) {
+  /// A row's codes.
+  func codes(row: Int) -> [UInt8] {
     codes.withUnsafeBufferPointer { codes in
-      for column in 0..<size { target[column] = UInt8(codes[column * Self.height + row]) }
+      (0..<size).map { UInt8(codes[$0 * Lanes.height + row]) }
     }
   }
-
-  /// The scale of a group as it is stored.
-  func scaleBits(row: Int, group: Int) -> UInt16 { Float16(scales[group, row]).bitPattern }
-
-  /// The zero point of a group.
-  func zeroPoint(row: Int, group: Int) -> UInt8 { UInt8(zeros[group, row]) }
 
   // MARK: Steps
+
+  /// GPTQ, then `refinements` pairs of a sweep over codes and one over parameters, and one more over
+  /// codes.
+  func solve(refinements: Int) {
+    feedForward()
+    for _ in 0..<refinements {
+      descend()
+      refit()
+    }
+    if refinements > 0 { descend() }
+  }
 
   /// GPTQ: rounds input features in ``InputCurvature/order``, each to the nearest value after
   /// the errors of those before it are fed forward: `ŵ_k = q(w_k + Σ_{j<k} e_j M_jk)`.
   func feedForward() {
-    let height = Self.height
+    let height = Lanes.height
     Buffers(self).run { b in
       for (place, column) in curvature.order.enumerated() {
         copy(b.weights + column * height, to: b.work + place * height)
@@ -100,7 +90,9 @@ struct RoundingChunk: Sendable {
           let end = min(begin + Self.blockSize, size)
           for place in begin..<end {
             let column = curvature.order[place]
-            round(b.work + place * height, column: column, b)
+            grids.round(
+              b.work + place * height, column: column, codes: b.codes + column * height,
+              values: b.values + column * height)
             let error = b.errors + place * height
             for lane in stride(from: 0, to: height, by: Self.lanes) {
               let e =
@@ -136,7 +128,7 @@ struct RoundingChunk: Sendable {
   /// One sweep of coordinate descent: every code in turn becomes the best one while all others
   /// stay. The objective never rises.
   func descend() {
-    let height = Self.height
+    let height = Lanes.height
     Buffers(self).run { b in
       curvature.matrix.withUnsafeBufferPointer { matrix in
         let h = matrix.baseAddress!
@@ -151,7 +143,9 @@ struct RoundingChunk: Sendable {
               store(load(b.values + at) + load(b.gradient + at) * inverse, target + lane)
               store(load(b.values + at), b.errors + at)
             }
-            round(target, column: column, b)
+            grids.round(
+              target, column: column, codes: b.codes + column * height,
+              values: b.values + column * height)
             for lane in stride(from: 0, to: height, by: Self.lanes) {
               let at = column * height + lane
               store(load(b.errors + at) - load(b.values + at), b.errors + at)
@@ -176,84 +170,79 @@ struct RoundingChunk: Sendable {
     }
   }
 
-  /// Moves the scale of every group in turn to the best one for its codes, where that still helps
-  /// after rounding to binary16.
-  func refitScales() {
-    let height = Self.height
+  /// Moves the parameters of every span in turn to the best ones for its codes, where that still
+  /// helps after rounding to what is stored. Several parameters take two rounds.
+  func refit() {
+    let height = Lanes.height
+    let span = grids.span
+    guard grids.parameterCount > 0 else { return }
     Buffers(self).run { b in
       curvature.matrix.withUnsafeBufferPointer { matrix in
         let h = matrix.baseAddress!
-        for group in 0..<scales.rows {
-          let begin = group * groupSize
-          let count = min(groupSize, size - begin)
-          // errors = codes − zero point; work = H_gg · that.
+        for (index, begin) in stride(from: 0, to: size, by: span).enumerated() {
+          let count = min(span, size - begin)
+          b.change.update(repeating: 0, count: count * height)
+          for _ in 0..<(grids.parameterCount > 1 ? 2 : 1) {
+            for parameter in 0..<grids.parameterCount {
+              for column in begin..<begin + count {
+                grids.basis(
+                  parameter, column: column, codes: b.codes + column * height,
+                  into: b.errors + column * height)
+              }
+              // work = H of the span · basis.
+              cblas_sgemm(
+                CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(count), Int32(height),
+                Int32(count), 1, h + begin * size + begin, Int32(size), b.errors + begin * height,
+                Int32(height), 0, b.work, Int32(height))
+              move(parameter, span: index, begin, count, b)
+            }
+          }
+          grids.refresh(span: index)
           for column in begin..<begin + count {
-            for lane in stride(from: 0, to: height, by: Self.lanes) {
-              store(
-                load(b.codes + column * height + lane) - load(b.zeros + group * height + lane),
-                b.errors + column * height + lane)
-            }
+            grids.value(
+              column: column, codes: b.codes + column * height, into: b.values + column * height)
           }
-          cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(count), Int32(height), Int32(count), 1,
-            h + begin * size + begin, Int32(size), b.errors + begin * height, Int32(height), 0,
-            b.work, Int32(height))
-          let step = b.work + count * height
-          if count < size {
-            moveScales(group, begin, count, b, step: step)
-          } else {
-            // A group as long as the row leaves no room behind the product.
-            var space = [Float](repeating: 0, count: height)
-            space.withUnsafeMutableBufferPointer {
-              moveScales(group, begin, count, b, step: $0.baseAddress!)
-            }
+          for (first, last) in [(0, begin), (begin + count, size)] where first < last {
+            cblas_sgemm(
+              CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(last - first), Int32(height),
+              Int32(count), -1, h + first * size + begin, Int32(size), b.change, Int32(height), 1,
+              b.gradient + first * height, Int32(height))
           }
-          cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(size), Int32(height), Int32(count),
-            -1, h + begin, Int32(size), b.errors + begin * height, Int32(height), 1, b.gradient,
-            Int32(height))
         }
       }
     }
   }
 
-  /// The move of one group's scales: afterwards `errors` holds the change of `ŵ`.
-  private func moveScales(
-    _ group: Int, _ begin: Int, _ count: Int, _ b: Buffers, step: UnsafeMutablePointer<Float>
-  ) {
-    let height = Self.height
+  /// The move of one parameter of a span: its gradient and `change` follow.
+  private func move(_ parameter: Int, span: Int, _ begin: Int, _ count: Int, _ b: Buffers) {
+    let height = Lanes.height
+    let numbers = grids.parameters(parameter, span: span)
     for lane in stride(from: 0, to: height, by: Self.lanes) {
-      var numerator = Vector(repeating: 0)
-      var denominator = Vector(repeating: 0)
+      var numerator = Lanes.Vector(repeating: 0)
+      var denominator = Lanes.Vector(repeating: 0)
       for column in 0..<count {
-        let level = load(b.errors + (begin + column) * height + lane)
-        numerator += level * load(b.gradient + (begin + column) * height + lane)
-        denominator += level * load(b.work + column * height + lane)
+        let basis = load(b.errors + (begin + column) * height + lane)
+        numerator += basis * load(b.gradient + (begin + column) * height + lane)
+        denominator += basis * load(b.work + column * height + lane)
       }
       for row in 0..<Self.lanes {
-        let old = b.scales[group * height + lane + row]
-        var change: Float = 0
-        if denominator[row] > 0 {
-          let wanted = min(max(old + numerator[row] / denominator[row], 9.536_743e-07), 65_504)
-          let rounded = Float(Float16(wanted))
-          let difference = rounded - old
-          if difference * (2 * numerator[row] - difference * denominator[row]) > 0 {
-            change = difference
-            b.scales[group * height + lane + row] = rounded
-          }
+        let old = numbers[lane + row]
+        b.step[lane + row] = 0
+        guard denominator[row] > 0 else { continue }
+        let rounded = grids.stored(old + numerator[row] / denominator[row])
+        let difference = rounded - old
+        if difference * (2 * numerator[row] - difference * denominator[row]) > 0 {
+          b.step[lane + row] = difference
+          numbers[lane + row] = rounded
         }
-        step[lane + row] = change
       }
     }
-    for column in begin..<begin + count {
+    for column in 0..<count {
       for lane in stride(from: 0, to: height, by: Self.lanes) {
-        let at = column * height + lane
-        let change = load(b.errors + at) * load(step + lane)
-        store(change, b.errors + at)
-        // The value is made anew from code and scale, so that it is what will be stored.
-        store(
-          (load(b.codes + at) - load(b.zeros + group * height + lane))
-            * load(b.scales + group * height + lane), b.values + at)
+        let (inside, whole) = (column * height + lane, (begin + column) * height + lane)
+        let step = load(b.step + lane)
+        store(load(b.change + inside) + load(b.errors + whole) * step, b.change + inside)
+        store(load(b.gradient + whole) - load(b.work + inside) * step, b.gradient + whole)
       }
     }
   }
@@ -262,60 +251,37 @@ struct RoundingChunk: Sendable {
 
   /// Addresses of all matrices.
   private struct Buffers {
-    let weights, values, codes, gradient, work, errors, scales, zeros: UnsafeMutablePointer<Float>
+    let weights, values, codes, gradient, work, errors, change, step: UnsafeMutablePointer<Float>
 
     init(_ chunk: RoundingChunk) {
       // The chunk holds the matrices while its own method runs.
-      func address(_ matrix: FloatMatrix) -> UnsafeMutablePointer<Float> {
-        matrix.withUnsafeMutableBufferPointer { $0.baseAddress! }
-      }
-      weights = address(chunk.weights)
-      values = address(chunk.values)
-      codes = address(chunk.codes)
-      gradient = address(chunk.gradient)
-      work = address(chunk.work)
-      errors = address(chunk.errors)
-      scales = address(chunk.scales)
-      zeros = address(chunk.zeros)
+      weights = Lanes.address(chunk.weights)
+      values = Lanes.address(chunk.values)
+      codes = Lanes.address(chunk.codes)
+      gradient = Lanes.address(chunk.gradient)
+      work = Lanes.address(chunk.work)
+      errors = Lanes.address(chunk.errors)
+      change = Lanes.address(chunk.change)
+      step = Lanes.address(chunk.step)
     }
 
     @inline(__always)
     func run(_ body: (Buffers) -> Void) { body(self) }
   }
 
-  /// Writes code and value nearest to `target`, `[height]`, of one input feature.
   @inline(__always)
-  private func round(_ target: UnsafeMutablePointer<Float>, column: Int, _ b: Buffers) {
-    let height = Self.height
-    let group = column / groupSize
-    let top = Vector(repeating: maximumCode)
-    let rounding = Vector(repeating: Self.roundingConstant)
-    for lane in stride(from: 0, to: height, by: Self.lanes) {
-      let scale = load(b.scales + group * height + lane)
-      let zero = load(b.zeros + group * height + lane)
-      let position = (load(target + lane) / scale + zero)
-        .clamped(lowerBound: Vector(repeating: 0), upperBound: top)
-      let code = (position + rounding) - rounding
-      store(code, b.codes + column * height + lane)
-      store((code - zero) * scale, b.values + column * height + lane)
-    }
-  }
+  private func load(_ address: UnsafeMutablePointer<Float>) -> Lanes.Vector { Lanes.load(address) }
 
   @inline(__always)
-  private func load(_ address: UnsafeMutablePointer<Float>) -> Vector {
-    UnsafeRawPointer(address).loadUnaligned(as: Vector.self)
-  }
-
-  @inline(__always)
-  private func store(_ value: Vector, _ address: UnsafeMutablePointer<Float>) {
-    UnsafeMutableRawPointer(address).storeBytes(of: value, as: Vector.self)
+  private func store(_ value: Lanes.Vector, _ address: UnsafeMutablePointer<Float>) {
+    Lanes.store(value, address)
   }
 
   @inline(__always)
   private func copy(
     _ source: UnsafeMutablePointer<Float>, to target: UnsafeMutablePointer<Float>
   ) {
-    target.update(from: source, count: Self.height)
+    target.update(from: source, count: Lanes.height)
   }
 
   @inline(__always)
@@ -323,8 +289,6 @@ struct RoundingChunk: Sendable {
     _ source: UnsafeMutablePointer<Float>, _ factor: Float,
     to target: UnsafeMutablePointer<Float>
   ) {
-    for lane in stride(from: 0, to: Self.height, by: Self.lanes) {
-      store(load(target + lane) + load(source + lane) * factor, target + lane)
-    }
+    Lanes.addScaled(source, factor, to: target)
   }
 }
