@@ -14,6 +14,12 @@ let package = Package(
     .executableTarget(
       name: "quantizer-study",
       dependencies: [.product(name: "BitplanSensitivity", package: "bitplan")]),
+    .executableTarget(
+      name: "sensitivity-study",
+      dependencies: [
+        .product(name: "BitplanPipeline", package: "bitplan"),
+        .product(name: "BitplanSensitivity", package: "bitplan"),
+      ]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

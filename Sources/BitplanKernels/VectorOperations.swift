@@ -112,7 +112,7 @@ public enum VectorOperations {
 
   /// `out = x − code · scale`: what quantizing activations to 8 bits with one scale for every
   /// `groupSize` values leaves of them. The last group may be shorter.
-  static func roundingError(
+  public static func roundingError(
     of x: UnsafeBufferPointer<Float>, groupSize: Int, into out: UnsafeMutableBufferPointer<Float>
   ) {
     precondition(x.count == out.count && groupSize > 0, "counts must agree")

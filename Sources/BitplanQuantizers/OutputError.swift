@@ -93,7 +93,7 @@ public enum OutputError {
   }
 
   /// `Ŵ − W`, of the shape of both.
-  package static func difference(_ original: FloatMatrix, _ quantized: FloatMatrix) -> FloatMatrix {
+  static func difference(_ original: FloatMatrix, _ quantized: FloatMatrix) -> FloatMatrix {
     let difference = FloatMatrix(rows: original.rows, columns: original.columns)
     difference.withUnsafeMutableBufferPointer { target in
       original.withUnsafeBufferPointer { w in

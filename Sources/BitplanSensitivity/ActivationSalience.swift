@@ -15,7 +15,7 @@ public enum ActivationSalience {
   ///   are only looked up.
   public static func costs(
     _ model: Model, _ statistics: [OperatorStatistics], _ gradients: GradientStatistics,
-    groupSize: Int = 128, _ context: KernelContext
+    groupSize: Int = 128
   ) -> [Double] {
     var errors: [Int: FloatMatrix] = [:]
     return model.operators.enumerated().map { index, description in
@@ -23,7 +23,7 @@ public enum ActivationSalience {
       let source = model.inputSource(of: index)
       let error =
         errors[source]
-        ?? roundingError(of: statistics[index].samples, groupSize: groupSize, context)
+        ?? roundingErrors(statistics[index].samples, groupSize: groupSize)
       errors[source] = error
       let squares = OutputError.meanSquaredOutput(model.floatWeights(of: index), samples: error)
       return 0.5 * gradients.tokensPerUnit
@@ -31,16 +31,20 @@ public enum ActivationSalience {
     }
   }
 
-  /// What 8 bits leave of `samples`.
-  private static func roundingError(
-    of samples: FloatMatrix, groupSize: Int, _ context: KernelContext
-  ) -> FloatMatrix {
-    let activations = Activations(capacity: samples.rows, inputFeatures: samples.columns)
-    activations.values.withUnsafeMutableBufferPointer { target in
-      samples.withUnsafeBufferPointer { _ = target.update(fromContentsOf: $0) }
+  /// What 8 bits leave of `samples` where every `groupSize` features of a row share a scale.
+  static func roundingErrors(_ samples: FloatMatrix, groupSize: Int) -> FloatMatrix {
+    let columns = samples.columns
+    let result = FloatMatrix(rows: samples.rows, columns: columns)
+    samples.withUnsafeBufferPointer { x in
+      result.withUnsafeMutableBufferPointer { result in
+        for row in 0..<samples.rows {
+          let places = row * columns..<(row + 1) * columns
+          VectorOperations.roundingError(
+            of: UnsafeBufferPointer(rebasing: x[places]), groupSize: groupSize,
+            into: UnsafeMutableBufferPointer(rebasing: result[places]))
+        }
+      }
     }
-    activations.didChange(tokenCount: samples.rows)
-    return OutputError.difference(
-      samples, activations.dequantized(groupSize: groupSize, context))
+    return result
   }
 }

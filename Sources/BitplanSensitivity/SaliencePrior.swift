@@ -77,32 +77,13 @@ public struct SaliencePrior {
     }
     func errors(_ size: Int) -> [Double] {
       OutputError.meanSquaredOutput(
-        weights, samples: Self.roundingErrors(statistics[index].samples, groupSize: size))
+        weights,
+        samples: ActivationSalience.roundingErrors(statistics[index].samples, groupSize: size))
     }
     let (whole, grouped) = (errors(weights.columns), errors(Self.activationGroup))
     return zip(gradients.meanSquares[index], zip(whole, grouped)).map { square, error in
       0.5 * gradients.tokensPerUnit * square * max(0, error.0 - error.1)
     }
-  }
-
-  /// `x̂ − x` of activations in 8 bits with a scale for every `groupSize` features of a row.
-  private static func roundingErrors(_ samples: FloatMatrix, groupSize: Int) -> FloatMatrix {
-    let columns = samples.columns
-    let result = FloatMatrix(rows: samples.rows, columns: columns)
-    samples.withUnsafeBufferPointer { x in
-      result.withUnsafeMutableBufferPointer { result in
-        for row in 0..<samples.rows {
-          for begin in stride(from: 0, to: columns, by: groupSize) {
-            let group = row * columns + begin..<row * columns + min(begin + groupSize, columns)
-            let largest = group.reduce(Float(0)) { max($0, abs(x[$1])) }
-            guard largest > 0 else { continue }
-            let scale = largest / 127
-            for at in group { result[at] = (x[at] / scale).rounded() * scale - x[at] }
-          }
-        }
-      }
-    }
-    return result
   }
 
   /// Rows of the head: what an error `d` of one logit costs, without the quadratic approximation.

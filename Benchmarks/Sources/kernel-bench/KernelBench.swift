@@ -171,7 +171,8 @@ struct KernelBench {
     let bytes = Double(layout.storedBytes)
     let line =
       "| \(context.kernels.instructionSet.rawValue)"
-      + (context.kernels.hasLookup || format.coding != .binary || batch > 1 ? "" : ", masked planes")
+      + (context.kernels.hasLookup || format.coding != .binary || batch > 1
+        ? "" : ", masked planes")
       + " | \(shape) | \(format) | \(batch) "
       + "| \(text(samples.best * 1e3)) | \(text(samples.median * 1e3)) "
       + "| \(text(bytes / samples.best / 1e9)) | \(text(operations / samples.best / 1e9)) |"

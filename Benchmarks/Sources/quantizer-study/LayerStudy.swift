@@ -16,7 +16,9 @@ enum LayerStudy {
       var generator = SeededGenerator(state: 1)
       let weights = FloatMatrix(rows: rows, columns: columns)
       weights.withUnsafeMutableBufferPointer { buffer in
-        for index in buffer.indices { buffer[index] = Float.random(in: -0.1...0.1, using: &generator) }
+        for index in buffer.indices {
+          buffer[index] = Float.random(in: -0.1...0.1, using: &generator)
+        }
       }
       // Neighbouring inputs are alike, as after a convolution of white noise.
       let products = FloatMatrix(rows: columns, columns: columns)

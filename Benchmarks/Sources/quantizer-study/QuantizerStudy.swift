@@ -43,7 +43,8 @@ struct QuantizerStudy {
   }
 
   mutating func parse(_ arguments: [String]) throws {
-    guard arguments.count >= 2, ["transforms", "cache", "branches", "layers"].contains(arguments[0])
+    guard arguments.count >= 2,
+      ["transforms", "cache", "branches", "layers"].contains(arguments[0])
     else {
       throw UsageError(
         description: "Use: quantizer-study transforms|cache|branches|layers MODEL [options]")

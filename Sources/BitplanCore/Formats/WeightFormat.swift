@@ -86,12 +86,14 @@ public struct WeightFormat: Hashable, Sendable {
     return formats.sorted()
   }()
 
-  /// The formats that a search chooses among unless it is told others: those whose codes error
-  /// feedback finds; the others lose to them at equal size. In the order of ``all``.
+  /// The formats that a search chooses among unless it is told others; the rest lose to them at equal
+  /// size, or win by no more than noise. In the order of ``all``.
   public static let candidates: [WeightFormat] = all.filter {
     switch $0.coding {
     case .affine, .symmetric, .float16: true
-    case .nonlinear, .twoLevel, .blockFloat, .perRow, .binary: false
+    // Uneven levels: groups of 32 are as large as 5 bits in groups of 128, which lose less.
+    case .nonlinear: $0.groupSize > 32
+    case .twoLevel, .blockFloat, .perRow, .binary: false
     }
   }
 

@@ -215,7 +215,7 @@ extension Workbench {
       options: options, activationCost: activationCost, rows: rows)
     table.keyValueCosts = keyValueCosts.isEmpty ? nil : keyValueCosts
     table.activationCosts = statistics.gradients.map { gradients in
-      let predicted = ActivationSalience.costs(model, statistics.operators, gradients, context)
+      let predicted = ActivationSalience.costs(model, statistics.operators, gradients)
       let sum = predicted.reduce(0, +)
       // Gradients say how the cost is spread, the pass how much it is.
       return predicted.map { sum > 0 ? $0 / sum * activationCost : 0 }

@@ -12,7 +12,7 @@ internal import CBLAS
 /// gets the same codes in any segment.
 public struct ErrorFeedback: Sendable {
   /// Part of the sensitivity's provenance: other codes need another table.
-  public static let name = "gptq+descent"
+  public static let name = "gptq+descent-2"
 
   /// Pairs of a sweep over codes and a sweep over scales after GPTQ; one more over codes ends it.
   /// `nil` takes two, and one for operators so wide that a sweep takes many seconds.
