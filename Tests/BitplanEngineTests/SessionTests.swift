@@ -119,6 +119,32 @@ struct SessionTests {
     }
   }
 
+  @Test(
+    "layers run one by one on kept states, and logits made in blocks, are those of a whole pass")
+  func sweepsLayers() throws {
+    let model = try Tiny.llama(layers: 3)
+    let context = try Tiny.context()
+    let tokens = Tiny.tokens(300)
+    let session = Session(model, context: context, capacity: 300)
+    let last = try session.hiddenStates(of: tokens, beforeLayer: 3).values
+    let states = try session.hiddenStates(of: tokens, beforeLayer: 0)
+    for layer in 0..<3 { try session.run(layer: layer, on: states) }
+    #expect(states.values == last)
+    let whole = try session.forward(tokens, lastOnly: false)
+    var seen = 0
+    try session.forEachLogits(of: states) { block, logits in
+      #expect(block.lowerBound == seen && block.count <= Session.logitBlock)
+      seen = block.upperBound
+      for (row, token) in block.enumerated() {
+        for id in 0..<model.vocabularySize {
+          // Sums of at most a hundred products in another order.
+          #expect(abs(logits[row, id] - whole[token, id]) <= 1e-4)
+        }
+      }
+    }
+    #expect(seen == tokens.count)
+  }
+
   @Test("a session runs another model's weights after assignment, and forgets the sequence")
   func swapsModels() throws {
     let context = try Tiny.context()
