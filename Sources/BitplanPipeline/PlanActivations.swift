@@ -97,11 +97,12 @@ extension PlanProblem {
     where step.saved * decode > step.decode * loss
       && step.saved * prefill > step.prefill * loss
     {
-      var trial = taken
-      trial[step.index] = .int16
-      let candidates = try with(activations: trial).timedAll(chosen)
-      guard try fits(candidates, budgets) else { continue }
-      taken = trial
+      // Only the chosen candidates matter here: the others' times are left as they are.
+      var trial = self
+      trial.activations = taken
+      trial.activations[step.index] = .int16
+      guard try fits(trial.timedAll(chosen), budgets) else { continue }
+      taken = trial.activations
       loss -= step.saved
       decode += step.decode
       prefill += step.prefill
