@@ -8,6 +8,9 @@ public enum OperatorWeights: Sendable {
   case float(FloatMatrix, activationGroupSize: Int? = nil)
   /// Packed, multiplied by the integer kernels, activations quantized to 8 bits.
   case packed(PackedOperator)
+  /// float32 that is made each time it is needed: a model with many changed operators then takes
+  /// the memory of one.
+  case deferred(MatrixShape, @Sendable () -> FloatMatrix)
 
   /// `[outputFeatures, inputFeatures]`.
   public var shape: MatrixShape {
@@ -15,6 +18,7 @@ public enum OperatorWeights: Sendable {
     case .float(let matrix, _):
       MatrixShape(outputFeatures: matrix.rows, inputFeatures: matrix.columns)
     case .packed(let packed): packed.shape
+    case .deferred(let shape, _): shape
     }
   }
 
@@ -24,6 +28,7 @@ public enum OperatorWeights: Sendable {
     switch self {
     case .float(let matrix, _): matrix
     case .packed(let packed): packed.dequantized()
+    case .deferred(_, let make): make()
     }
   }
 }

@@ -33,6 +33,7 @@ public final class Session {
   }
 
   private let products: MatrixProducts
+  private let chunk: Int
   private var pass: any ForwardPass
   /// Logits of all tokens of one call; as many rows as the last such call had tokens.
   private var allLogits: FloatMatrix?
@@ -44,17 +45,22 @@ public final class Session {
   /// - Parameters:
   ///   - capacity: most tokens of the sequence, positive; cut to `model.maximumTokens`.
   ///   - keyValueFormat: how keys and values are kept; encoders keep none.
+  ///   - chunk: most tokens of a language model that go through a layer together. Fewer take less
+  ///     memory, more reuse every unpacked weight more often.
   public init(
-    _ model: Model, context: KernelContext, capacity: Int, keyValueFormat: KeyValueFormat = .float
+    _ model: Model, context: KernelContext, capacity: Int, keyValueFormat: KeyValueFormat = .float,
+    chunk: Int = Session.largestChunk
   ) {
     precondition(capacity > 0, "a session must hold at least one token")
     self.model = model
     self.context = context
     self.capacity = min(capacity, model.maximumTokens)
     self.keyValueFormat = keyValueFormat
+    self.chunk = chunk
     products = MatrixProducts(weights: model.weights, context: context)
     pass = model.architecture.makeForwardPass(
-      vectors: model.vectors, products: products, capacity: self.capacity, cache: keyValueFormat)
+      vectors: model.vectors, products: products, capacity: self.capacity, cache: keyValueFormat,
+      chunk: chunk)
     lastRow = FloatMatrix(
       rows: 1,
       columns: model.objective == .nextToken ? model.vocabularySize : pass.hidden.columns)
@@ -74,7 +80,8 @@ public final class Session {
 
   private func makePass() -> any ForwardPass {
     model.architecture.makeForwardPass(
-      vectors: model.vectors, products: products, capacity: capacity, cache: keyValueFormat)
+      vectors: model.vectors, products: products, capacity: capacity, cache: keyValueFormat,
+      chunk: chunk)
   }
 
   /// Forgets the sequence.
@@ -239,6 +246,9 @@ public final class Session {
     try checkFinite(logitBlock, "logits", tokens: tokens)
     return logitBlock
   }
+
+  /// Tokens that go through a layer together unless a session is asked for fewer.
+  public static let largestChunk = DecoderPass.largestChunk
 
   /// Tokens of one block of logits.
   public static let logitBlock = 128

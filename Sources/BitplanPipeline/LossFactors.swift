@@ -1,7 +1,7 @@
 internal import BitplanCore
 
 /// What measured losses say about predicted ones: a factor for every bit width.
-struct LossFactors: Hashable {
+package struct LossFactors: Hashable {
   /// Factor of every width that has one.
   private(set) var byWidth: [Int: Double] = [:]
 
@@ -9,14 +9,17 @@ struct LossFactors: Hashable {
   init() {}
 
   /// Factors by width; positive and finite.
-  init(_ byWidth: [Int: Double]) { self.byWidth = byWidth }
+  package init(_ byWidth: [Int: Double]) { self.byWidth = byWidth }
 
-  /// The factor of a width: its own, else that of the nearest width, of two the narrower one.
-  func factor(bitWidth: Int) -> Double {
+  /// The factor of a width: its own, else the root of that of the nearest width, of two the narrower
+  /// one. What one width's rows showed is a hint for its neighbours, not a measurement: taken whole,
+  /// a search runs to the widths that nothing was measured of.
+  package func factor(bitWidth: Int) -> Double {
     let nearest = byWidth.keys.min {
       (abs($0 - bitWidth), $0) < (abs($1 - bitWidth), $1)
     }
-    return nearest.flatMap { byWidth[$0] } ?? 1
+    guard let nearest, let factor = byWidth[nearest] else { return 1 }
+    return nearest == bitWidth ? factor : factor.squareRoot()
   }
 
   /// All factors times `factor`, for these widths.
@@ -41,16 +44,15 @@ extension PlanProblem {
   func lossByWidth(
     _ candidate: Candidate, _ index: Int, _ rows: [SensitivityTable.Row]
   ) -> [Int: Double] {
-    guard candidate.segments.count > 1 else {
-      return [candidate.segments[0].format.bitWidth: candidate.loss]
-    }
-    let parts = candidate.segments.map { max(0, rows[index].loss(of: $0) ?? 0) }
+    let segments = candidate.segments
+    guard segments.count > 1 else { return [segments[0].format.bitWidth: candidate.loss] }
+    let parts = segments.map { max(0, rows[index].loss(of: $0) ?? 0) }
     let total = parts.reduce(0, +)
     var result: [Int: Double] = [:]
-    for (segment, part) in zip(candidate.segments, parts) {
+    for (segment, part) in zip(segments, parts) {
       result[segment.format.bitWidth, default: 0] +=
         total > 0
-        ? candidate.loss * part / total : candidate.loss / Double(candidate.segments.count)
+        ? candidate.loss * part / total : candidate.loss / Double(segments.count)
     }
     return result
   }

@@ -16,13 +16,16 @@ struct PlanProblem {
 
   /// One way to store an operator, with what it costs.
   struct Candidate: Hashable {
-    let segments: [Plan.Segment]
+    let rows: RowFormats
     var loss: Double
     var standardError: Double
     let storedBytes: Int
     var decodeSeconds: Double?
     var prefillSeconds: Double?
     let decodeJoules: Double?
+
+    /// Formats and rows, made each time.
+    var segments: [Plan.Segment] { rows.segments }
   }
 
   let operators: [OperatorDescription]
@@ -138,9 +141,9 @@ struct PlanProblem {
       let entry = row.entries[index]
       candidates.append(
         Candidate(
-          segments: [
+          rows: RowFormats([
             Plan.Segment(format: entry.format, rows: [0..<description.shape.outputFeatures])
-          ],
+          ]),
           loss: entry.value ?? 0, standardError: entry.standardError ?? 0,
           storedBytes: entry.format.storedBytes(description.shape),
           decodeSeconds: try seconds(profile, entry.format, description, batch: 1),
@@ -192,7 +195,7 @@ struct PlanProblem {
     let relativeError = uniform.map { $0.loss > 0 ? $0.standardError / $0.loss : 0 }.max() ?? 0
     return points.map { point in
       Candidate(
-        segments: point.segments, loss: point.loss, standardError: point.loss * relativeError,
+        rows: point.rows, loss: point.loss, standardError: point.loss * relativeError,
         storedBytes: point.storedBytes,
         decodeSeconds: hasTimes ? max(0, point.seconds[0] - extra[0]) : nil,
         prefillSeconds: hasTimes ? max(0, point.seconds[1] - extra[1]) : nil,

@@ -82,4 +82,16 @@ enum ArtifactOutput {
       throw PipelineError(.cannotWrite, error.description)
     }
   }
+
+  /// A sensitivity, one operator's losses at a time: the whole table as text takes as much memory
+  /// as a small model.
+  static func write(_ table: SensitivityTable, to file: URL) throws(PipelineError) {
+    var frame = table
+    frame.rows = []
+    do {
+      try ArtifactFile.write(frame, list: "rows", of: table.rows, path: file.path)
+    } catch {
+      throw PipelineError(.cannotWrite, error.description)
+    }
+  }
 }

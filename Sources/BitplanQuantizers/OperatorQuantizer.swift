@@ -52,12 +52,15 @@ public struct OperatorQuantizer: Sendable {
 
   /// How codes are found.
   public let method: Method
+  /// The threads it works on.
+  public let pool: ThreadPool
   private let nearest: RoundToNearest
   private let feedback: ErrorFeedback
 
   /// Quantizes on the threads of `pool`.
   public init(_ method: Method, pool: ThreadPool) {
     self.method = method
+    self.pool = pool
     nearest = RoundToNearest(pool: pool)
     feedback = ErrorFeedback(pool: pool)
   }

@@ -13,8 +13,10 @@ public enum Frontier {
     public let storedBytes: Int
     /// Sums of the segments' seconds, in the order that the caller's closure gives.
     public let seconds: [Double]
+    /// The format of every row.
+    public let rows: RowFormats
     /// Formats and rows; ascending formats, disjoint rows, all rows covered.
-    public let segments: [Plan.Segment]
+    public var segments: [Plan.Segment] { rows.segments }
 
     /// The point as a choice whose uses are stored bytes, then seconds.
     public var choice: AssignmentProblem.Choice {
@@ -94,19 +96,11 @@ public enum Frontier {
     _ assignment: [Int], partition: RowPartition, formats: [WeightFormat], inputFeatures: Int,
     seconds: (WeightFormat, Int) -> [Double]
   ) -> Point {
-    var ranges = [[Range<Int>]](repeating: [], count: formats.count)
-    var loss = 0.0
-    var start = 0
-    for (row, format) in assignment.enumerated() {
-      loss += partition.loss(row, format)
-      // A run ends where the next row has another format.
-      if row + 1 == assignment.count || assignment[row + 1] != format {
-        ranges[format].append(start..<row + 1)
-        start = row + 1
-      }
+    let loss = assignment.enumerated().reduce(0.0) {
+      $0 + partition.loss($1.offset, $1.element)
     }
-    let segments = zip(formats, ranges).filter { !$1.isEmpty }
-      .map { Plan.Segment(format: $0, rows: $1) }.sorted { $0.format < $1.format }
+    let rows = RowFormats(assignment, of: formats)
+    let segments = rows.segments
     let shape = MatrixShape(outputFeatures: assignment.count, inputFeatures: inputFeatures)
     var total: [Double] = []
     for segment in segments {
@@ -116,7 +110,7 @@ public enum Frontier {
     return Point(
       loss: loss,
       storedBytes: Plan.Assignment(name: "", shape: shape, segments: segments).storedBytes,
-      seconds: total, segments: segments)
+      seconds: total, rows: rows)
   }
 
   /// Bytes of one full tile without the padding between sections.

@@ -11,21 +11,27 @@ public enum ActivationSalience {
   /// - Parameters:
   ///   - statistics: one for every operator of the model.
   ///   - groupSize: activations that share a scale.
+  ///   - pool: threads that share an operator's rows.
   /// - Returns: predicted loss for every operator when its input alone is rounded; 0 for tables that
   ///   are only looked up.
   public static func costs(
     _ model: Model, _ statistics: [OperatorStatistics], _ gradients: GradientStatistics,
-    groupSize: Int = 128
+    groupSize: Int = 128, pool: ThreadPool
   ) -> [Double] {
-    var errors: [Int: FloatMatrix] = [:]
+    // Operators that share an input come one after the other.
+    var last: (source: Int, errors: FloatMatrix)?
     return model.operators.enumerated().map { index, description in
       guard description.isMultiplied else { return 0 }
       let source = model.inputSource(of: index)
-      let error =
-        errors[source]
-        ?? roundingErrors(statistics[index].samples, groupSize: groupSize)
-      errors[source] = error
-      let squares = OutputError.meanSquaredOutput(model.floatWeights(of: index), samples: error)
+      let errors: FloatMatrix
+      if let last, last.source == source {
+        errors = last.errors
+      } else {
+        errors = roundingErrors(statistics[index].samples, groupSize: groupSize)
+      }
+      last = (source, errors)
+      let squares = OutputError.meanSquaredOutput(
+        model.floatWeights(of: index), samples: errors, pool: pool)
       return 0.5 * gradients.tokensPerUnit
         * zip(gradients.meanSquares[index], squares).reduce(0) { $0 + $1.0 * $1.1 }
     }

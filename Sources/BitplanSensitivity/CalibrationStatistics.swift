@@ -51,7 +51,9 @@ public struct CalibrationStatistics {
     _ context: KernelContext, _ progress: (_ done: Int, _ total: Int) throws -> Void
   ) throws {
     let spool = try StatisticsSpool()
-    let session = Session(model, context: context, capacity: windows.map(\.count).max() ?? 1)
+    let session = Session(
+      model, context: context, capacity: windows.map(\.count).max() ?? 1,
+      chunk: Session.logitBlock)
     var moments = InputMoments(model, detail: .full)
     session.observer = { index, input, count in moments.observe(index, input, count) }
     let total = windows.count * (model.layerCount + 1)
@@ -80,8 +82,8 @@ public struct CalibrationStatistics {
     // What is left reads the last layer's output.
     let rest = model.operators.indices.filter { model.operators[$0].layer == nil }
     guard rest.contains(where: { model.operators[$0].isMultiplied }) else { return }
-    for (index, matrix) in states.enumerated() {
-      try session.forEachLogits(of: matrix) { _, _ in }
+    for index in 0..<states.count {
+      try session.forEachLogits(of: states.load(index)) { _, _ in }
       try progress(model.layerCount * windows.count + index + 1, total)
     }
     try finish(Array(rest))

@@ -43,7 +43,9 @@ public final class LossMeter {
 
   private var session: Session {
     if let buffers { return buffers }
-    let made = Session(model, context: context, capacity: windows.map(\.count).max() ?? 1)
+    let made = Session(
+      model, context: context, capacity: windows.map(\.count).max() ?? 1,
+      chunk: Session.logitBlock)
     buffers = made
     return made
   }
@@ -90,13 +92,14 @@ public final class LossMeter {
     session.keyValueFormat = .float
     var gathered: [Int: OperatorStatistics] = [:]
     let total = windows.count * (model.layerCount + 1)
-    let states = try LayerSweep(session: session, windows: windows).run { layer, window in
+    let swept = try LayerSweep(session: session, windows: windows).run { layer, window in
       try progress(layer * windows.count + window + 1, total)
     } layerDone: { layer in
       guard let collector else { return }
       let operators = model.operators.indices.filter { model.operators[$0].layer == layer }
       gathered.merge(try collector.finish(Array(operators))) { first, _ in first }
     }
+    let states = try (0..<swept.count).map(swept.load)
     switch model.objective {
     case .nextToken:
       let evaluation = try LanguageModelEvaluation(windows: windows)

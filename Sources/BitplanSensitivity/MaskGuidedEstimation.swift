@@ -31,15 +31,22 @@ public struct MaskGuidedEstimation {
   private let salience: SaliencePrior?
   /// Loss of a model on the calibration tokens.
   private let loss: (Model) throws -> Double
+  private let isSettled: (([SensitivityTable.Row]) throws -> Bool)?
+
+  /// Passes before the first look at whether more are needed, and between two looks.
+  private static let (firstLook, lookInterval) = (8, 4)
 
   /// - Parameters:
   ///   - gradients: squared output gradients, for ``Method/salience``.
   ///   - tokenShares: how often each id occurs, `[vocabulary]`, for ``Method/salience``.
   ///   - loss: the metric of a model on the calibration tokens.
+  ///   - isSettled: given the estimate so far every few passes: whether more of them would change
+  ///     nothing that matters. Without it all passes of the design are made.
   public init(
     model: Model, formats: [WeightFormat], design: MaskDesign, variants: VariantStore,
     statistics: [OperatorStatistics], gradients: GradientStatistics?,
-    tokenShares: [Double], loss: @escaping (Model) throws -> Double
+    tokenShares: [Double], isSettled: (([SensitivityTable.Row]) throws -> Bool)? = nil,
+    loss: @escaping (Model) throws -> Double
   ) {
     self.model = model
     self.formats = formats
@@ -47,8 +54,10 @@ public struct MaskGuidedEstimation {
     self.variants = variants
     salience = gradients.map {
       SaliencePrior(
-        model: model, statistics: statistics, gradients: $0, tokenShares: tokenShares)
+        model: model, statistics: statistics, gradients: $0, tokenShares: tokenShares,
+        pool: variants.pool)
     }
+    self.isSettled = isSettled
     self.loss = loss
   }
 
@@ -63,7 +72,7 @@ public struct MaskGuidedEstimation {
     var bands: SensitivityTable.Bands?
   }
 
-  /// One row an operator.
+  /// One row an operator, and the masked passes that it took.
   ///
   /// - Parameters:
   ///   - tokens: calibration ids, for the prior of tables that are only looked up.
@@ -71,7 +80,7 @@ public struct MaskGuidedEstimation {
   ///   - progress: called with the steps done; may throw to stop.
   public func run(
     tokens: [Int], journal: PassJournal?, progress: (Int) throws -> Void
-  ) throws -> [SensitivityTable.Row] {
+  ) throws -> SensitivityEstimate {
     let widths = Array(Set(formats.map(\.bitWidth))).sorted()
     var priors: [Prior] = []
     for index in model.operators.indices {
@@ -98,23 +107,41 @@ public struct MaskGuidedEstimation {
         }
       }
       passes.append(MaskRegression.Pass(terms: terms, loss: value))
+      if let isSettled, passes.count >= Self.firstLook,
+        (passes.count - Self.firstLook).isMultiple(of: Self.lookInterval),
+        try isSettled(rows(priors, passes, widths))
+      {
+        break
+      }
     }
-    return rows(priors, passes, widths)
+    return SensitivityEstimate(
+      rows: rows(priors, passes, widths), passCount: passes.count)
   }
 
   private func prior(_ index: Int, _ tokens: [Int]) -> Prior {
-    let errors = formats.map {
-      max(variants.relativeOutputError(index, $0, tokens: tokens), 1e-14)
+    func relativeError(_ format: WeightFormat) -> Double {
+      max(variants.relativeOutputError(index, format, tokens: tokens), 1e-14)
     }
-    guard let salience else { return Prior(losses: errors, relativeOutputErrors: errors) }
-    let rowLosses = formats.map {
-      salience.rowLosses(
-        index, quantized: variants.variant(index, $0).dequantized(),
-        activationGroupSize: $0.activationGroupSize)
+    guard let salience else {
+      let errors = formats.map(relativeError)
+      return Prior(losses: errors, relativeOutputErrors: errors)
+    }
+    let signal = salience.signal(index)
+    var (rows, errors): ([[Double]], [Double]) = ([], [])
+    for format in formats {
+      let losses = salience.losses(
+        index, quantized: variants.variant(index, format).dequantized(),
+        activationGroupSize: format.activationGroupSize)
+      rows.append(losses.rows)
+      if let signal, let error = losses.squaredError {
+        errors.append(max(signal > 0 ? error / signal : 0, 1e-14))
+      } else {
+        errors.append(relativeError(format))
+      }
     }
     return Prior(
-      losses: rowLosses.map { max($0.reduce(0, +), 1e-18) }, relativeOutputErrors: errors,
-      bands: bands(rowLosses))
+      losses: rows.map { max($0.reduce(0, +), 1e-18) }, relativeOutputErrors: errors,
+      bands: bands(rows))
   }
 
   /// Ranks rows by their loss at a low width and adds losses up by bands.

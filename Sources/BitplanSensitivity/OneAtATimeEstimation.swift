@@ -51,8 +51,8 @@ public struct OneAtATimeEstimation: SensitivityEstimation {
 
   public func run(
     tokens: [Int], journal: PassJournal?, progress: (Int) throws -> Void
-  ) throws -> [SensitivityTable.Row] {
-    try model.operators.indices.map { index in
+  ) throws -> SensitivityEstimate {
+    let rows = try model.operators.indices.map { index in
       let errors = formats.map {
         max(variants.relativeOutputError(index, $0, tokens: tokens), 1e-14)
       }
@@ -73,6 +73,7 @@ public struct OneAtATimeEstimation: SensitivityEstimation {
       return SensitivityTable.Row(
         operatorDescription: model.operators[index], entries: entries)
     }
+    return SensitivityEstimate(rows: rows, passCount: stepCount)
   }
 
   /// The executed format of the same width.

@@ -36,7 +36,7 @@ public struct PlainMaskEstimation: SensitivityEstimation {
 
   public func run(
     tokens: [Int], journal: PassJournal?, progress: (Int) throws -> Void
-  ) throws -> [SensitivityTable.Row] {
+  ) throws -> SensitivityEstimate {
     var passes: [MaskRegression.Pass] = []
     for index in design.denseCount..<design.passCount {
       try progress(index - design.denseCount)
@@ -61,10 +61,11 @@ public struct PlainMaskEstimation: SensitivityEstimation {
     let estimate = MaskRegression.fit(
       passes, priorShares: [Double](repeating: 1, count: model.operators.count), priorSpread: 1.5,
       followsData: true, widthCount: 1)
-    return try model.operators.indices.map { index in
+    let rows = try model.operators.indices.map { index in
       try progress(design.passCount + index)
       return row(index, tokens, estimate)
     }
+    return SensitivityEstimate(rows: rows, passCount: passes.count)
   }
 
   private func row(

@@ -15,70 +15,93 @@ public struct SaliencePrior {
   private let gradients: GradientStatistics
   /// How often each id occurs, `[vocabulary]`, adding up to 1; no share is 0.
   private let tokenShares: [Double]
+  private let pool: ThreadPool
 
   /// Group size of the activations that every plan's ground cost is measured with.
   private static let activationGroup = 128
 
   /// Makes a prior.
   ///
-  /// - Parameter tokenShares: how often each id occurs, `[vocabulary]`, adding up to 1; no share is 0.
+  /// - Parameters:
+  ///   - tokenShares: how often each id occurs, `[vocabulary]`, adding up to 1; no share is 0.
+  ///   - pool: threads that share an operator's rows.
   public init(
     model: Model, statistics: [OperatorStatistics], gradients: GradientStatistics,
-    tokenShares: [Double]
+    tokenShares: [Double], pool: ThreadPool
   ) {
     self.model = model
     self.statistics = statistics
     self.gradients = gradients
     self.tokenShares = tokenShares
+    self.pool = pool
   }
 
-  /// Predicted loss of every row, in the metric's unit, if `quantized` took the operator's place.
+  /// Mean square of an operator's outputs, summed over them: what an error is relative to.
+  /// `nil` for a table that is only looked up.
+  func signal(_ index: Int) -> Double? {
+    guard model.operators[index].role == .linear else { return nil }
+    let weights = model.floatWeights(of: index)
+    let squares =
+      statistics[index].input.curvature?.meanSquaredOutputs(of: weights, pool: pool)
+      ?? OutputError.meanSquaredOutput(weights, samples: statistics[index].samples, pool: pool)
+    return squares.reduce(0, +)
+  }
+
+  /// What an operator in one format costs.
+  struct Losses {
+    /// Predicted loss of every row, in the metric's unit.
+    let rows: [Double]
+    /// Mean squared error of the operator's outputs, summed over them, where it came out on the way.
+    let squaredError: Double?
+  }
+
+  /// Predicted loss if `quantized` took the operator's place.
   ///
   /// - Parameters:
   ///   - quantized: dequantized weights, `[outputFeatures, inputFeatures]`.
   ///   - activationGroupSize: input features that share an activation scale. Where a whole token
   ///     shares one, what that loses beyond groups of 128 is part of the rows' losses.
-  public func rowLosses(
-    _ index: Int, quantized: FloatMatrix, activationGroupSize: Int
-  ) -> [Double] {
+  func losses(_ index: Int, quantized: FloatMatrix, activationGroupSize: Int) -> Losses {
+    let rows: [Double]
+    var squaredError: Double?
     switch model.operators[index].role {
     case .linear:
-      return sum(
-        productLosses(index, quantized), activationLosses(index, activationGroupSize))
-    case .head:
-      return sum(headLosses(index, quantized), activationLosses(index, activationGroupSize))
-    case .embedding: return lookUpLosses(index, quantized)
+      let errors = outputErrors(index, quantized)
+      squaredError = errors.reduce(0, +)
+      rows = zip(gradients.meanSquares[index], errors).map {
+        0.5 * gradients.tokensPerUnit * $0 * $1
+      }
+    case .head: rows = headLosses(index, quantized)
+    case .embedding: rows = lookUpLosses(index, quantized)
     case .tiedEmbedding:
-      return sum(
-        sum(headLosses(index, quantized), lookUpLosses(index, quantized)),
-        activationLosses(index, activationGroupSize))
+      rows = sum(headLosses(index, quantized), lookUpLosses(index, quantized))
     }
+    return Losses(
+      rows: sum(rows, activationLosses(index, activationGroupSize)), squaredError: squaredError)
   }
 
   private func sum(_ a: [Double], _ b: [Double]) -> [Double] { zip(a, b).map { $0 + $1 } }
 
-  private func productLosses(_ index: Int, _ quantized: FloatMatrix) -> [Double] {
+  private func outputErrors(_ index: Int, _ quantized: FloatMatrix) -> [Double] {
     let original = model.floatWeights(of: index)
-    let errors =
-      statistics[index].input.curvature.map {
-        $0.meanSquaredErrors(original: original, quantized: quantized)
-      }
+    return statistics[index].input.curvature?.meanSquaredErrors(
+      original: original, quantized: quantized, pool: pool)
       ?? OutputError.meanSquared(
-        original: original, quantized: quantized, samples: statistics[index].samples)
-    return zip(gradients.meanSquares[index], errors).map { 0.5 * gradients.tokensPerUnit * $0 * $1 }
+        original: original, quantized: quantized, samples: statistics[index].samples, pool: pool)
   }
 
   /// What one activation scale a token costs every row beyond a scale for every 128 features: the
   /// same quadratic form on the activations' own rounding errors.
   private func activationLosses(_ index: Int, _ groupSize: Int) -> [Double] {
     let weights = model.floatWeights(of: index)
-    guard groupSize == WeightFormat.wholeToken else {
+    guard model.operators[index].isMultiplied, groupSize == WeightFormat.wholeToken else {
       return [Double](repeating: 0, count: weights.rows)
     }
     func errors(_ size: Int) -> [Double] {
       OutputError.meanSquaredOutput(
         weights,
-        samples: ActivationSalience.roundingErrors(statistics[index].samples, groupSize: size))
+        samples: ActivationSalience.roundingErrors(statistics[index].samples, groupSize: size),
+        pool: pool)
     }
     let (whole, grouped) = (errors(weights.columns), errors(Self.activationGroup))
     return zip(gradients.meanSquares[index], zip(whole, grouped)).map { square, error in
@@ -95,7 +118,7 @@ public struct SaliencePrior {
   private func headLosses(_ index: Int, _ quantized: FloatMatrix) -> [Double] {
     let costs = OutputError.logitCosts(
       original: model.floatWeights(of: index),
-      quantized: quantized, samples: statistics[index].samples)
+      quantized: quantized, samples: statistics[index].samples, pool: pool)
     return zip(costs, tokenShares).map { max($0.expected, $1 * $0.unconditional) }
   }
 

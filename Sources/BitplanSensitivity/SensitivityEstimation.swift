@@ -5,7 +5,7 @@ public protocol SensitivityEstimation {
   /// Steps that ``run(tokens:journal:progress:)`` reports.
   var stepCount: Int { get }
 
-  /// One row an operator.
+  /// One row an operator, and the masked passes that it took.
   ///
   /// - Parameters:
   ///   - tokens: calibration ids, for tables that are only looked up.
@@ -13,7 +13,15 @@ public protocol SensitivityEstimation {
   ///   - progress: called with the steps done; may throw to stop.
   func run(
     tokens: [Int], journal: PassJournal?, progress: (Int) throws -> Void
-  ) throws -> [SensitivityTable.Row]
+  ) throws -> SensitivityEstimate
+}
+
+/// What an estimation found.
+public struct SensitivityEstimate {
+  /// One row an operator.
+  public let rows: [SensitivityTable.Row]
+  /// Passes that were made.
+  public let passCount: Int
 }
 
 extension MaskGuidedEstimation: SensitivityEstimation {}

@@ -40,6 +40,9 @@ public final class VariantStore {
     file = maximumBytes > 0 ? try? ScratchFile() : nil
   }
 
+  /// The threads that codes are found on.
+  var pool: ThreadPool { quantizer.pool }
+
   /// The operator at `index` in `format`.
   public func variant(_ index: Int, _ format: WeightFormat) -> PackedOperator {
     let key = Key(index: index, format: format)
@@ -85,9 +88,11 @@ public final class VariantStore {
     let original = model.floatWeights(of: index)
     if model.operators[index].isMultiplied, statistics[index].samples.rows > 0 {
       let samples = statistics[index].samples
-      let signal = OutputError.meanSquaredOutput(original, samples: samples).reduce(0, +)
+      let pool = quantizer.pool
+      let signal = OutputError.meanSquaredOutput(original, samples: samples, pool: pool)
+        .reduce(0, +)
       let error = OutputError.meanSquared(
-        original: original, quantized: packed.dequantized(), samples: samples
+        original: original, quantized: packed.dequantized(), samples: samples, pool: pool
       ).reduce(0, +)
       return signal > 0 ? error / signal : 0
     }

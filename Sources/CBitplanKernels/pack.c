@@ -24,16 +24,24 @@ void bp_pack_codes(
   plane planes[2];
   const int count = planes_of(bit_width, 2 * group_size, planes);
   for (int64_t row = 0; row < rows; row++) {
-    for (int64_t k = 0; k < input_features; k++) {
-      const uint32_t code = codes[row * input_features + k];
-      uint8_t *group = packed + ((row / 16) * groups + k / group_size) * group_bytes;
-      const int64_t in_group = k % group_size, unit = in_group / 4;
-      const int64_t byte = (row % 16) * 4 + in_group % 4;
+    const uint8_t *row_codes = codes + row * input_features;
+    for (int64_t g = 0; g < groups; g++) {
+      const int64_t begin = g * group_size;
+      const int64_t end = begin + group_size < input_features ? begin + group_size : input_features;
+      uint8_t *group = packed + ((row / 16) * groups + g) * group_bytes + (row % 16) * 4;
       for (int p = 0; p < count; p++) {
-        const int32_t bits = planes[p].bits, per_byte = 8 / bits;
-        const uint32_t part = (code >> planes[p].shift) & ((1u << bits) - 1);
-        group[planes[p].offset + (unit / per_byte) * 64 + byte] |=
-            (uint8_t)(part << (bits * (unit % per_byte)));
+        // A byte holds 8, 4, 2 or 1 parts: shifts instead of divisions.
+        const int32_t bits = planes[p].bits, shift = planes[p].shift;
+        const int32_t units_shift = bits == 1 ? 3 : bits == 2 ? 2 : bits == 4 ? 1 : 0;
+        const int64_t units_mask = (1 << units_shift) - 1;
+        const uint32_t mask = (1u << bits) - 1;
+        uint8_t *plane_bytes = group + planes[p].offset;
+        for (int64_t k = begin; k < end; k++) {
+          const int64_t unit = (k - begin) >> 2;
+          const uint32_t part = ((uint32_t)row_codes[k] >> shift) & mask;
+          plane_bytes[(unit >> units_shift) * 64 + ((k - begin) & 3)] |=
+              (uint8_t)(part << (bits * (int32_t)(unit & units_mask)));
+        }
       }
     }
   }

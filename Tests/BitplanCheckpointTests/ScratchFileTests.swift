@@ -26,4 +26,19 @@ struct ScratchFileTests {
       try read.withUnsafeMutableBytes { try file.read(5..<25, into: $0) }
     }
   }
+
+  @Test("a replaced piece is the new one, and its neighbours stay")
+  func replacing() throws {
+    let file = try ScratchFile()
+    let places = try (1...3).map { value in
+      try [UInt8](repeating: UInt8(value), count: 5).withUnsafeBytes { try file.append($0) }
+    }
+    try [UInt8](9..<14).withUnsafeBytes { try file.replace(places[1], with: $0) }
+    let read = try places.map { place in
+      var bytes = [UInt8](repeating: 0, count: 5)
+      try bytes.withUnsafeMutableBytes { try file.read(place, into: $0) }
+      return bytes
+    }
+    #expect(read == [[1, 1, 1, 1, 1], [9, 10, 11, 12, 13], [3, 3, 3, 3, 3]])
+  }
 }

@@ -149,6 +149,7 @@ enum SampleArtifacts {
             }))
       }, transforms: transforms)
     table.activationCosts = [0.0001, 0.0001]
+    table.passesMade = 120
     table.keyValueCosts = [Plan.KeyValueCache(format: .int8, loss: 0.0001)]
     return table
   }

@@ -168,7 +168,8 @@ struct ErrorFeedbackTests {
     let weights = RoundToNearestTests.random(9, 40, seed: 10)
     let other = RoundToNearestTests.random(9, 40, seed: 11)
     let products = Self.products(40, seed: 12)
-    let errors = Self.curvature(products).meanSquaredErrors(original: weights, quantized: other)
+    let errors = Self.curvature(products).meanSquaredErrors(
+      original: weights, quantized: other, pool: Self.pool)
     for row in 0..<9 {
       var sum = 0.0
       for i in 0..<40 {

@@ -28,7 +28,8 @@ struct LogitCostTests {
     let samples = FloatMatrix(
       rows: 70, columns: 24,
       values: RoundToNearestTests.random(70, 24, seed: 23).values.map { 10 * $0 })
-    let costs = OutputError.logitCosts(original: scaled, quantized: moved, samples: samples)
+    let costs = OutputError.logitCosts(
+      original: scaled, quantized: moved, samples: samples, pool: ErrorFeedbackTests.pool)
     var expected = [Double](repeating: 0, count: 50)
     var divergence = 0.0
     for sample in 0..<70 {
@@ -53,7 +54,8 @@ struct LogitCostTests {
   func nothing() {
     let head = RoundToNearestTests.random(20, 8, seed: 24)
     let samples = RoundToNearestTests.random(5, 8, seed: 25)
-    let costs = OutputError.logitCosts(original: head, quantized: head, samples: samples)
+    let costs = OutputError.logitCosts(
+      original: head, quantized: head, samples: samples, pool: ErrorFeedbackTests.pool)
     #expect(costs.allSatisfy { $0.expected == 0 && $0.unconditional == 0 })
   }
 }

@@ -53,6 +53,8 @@ struct FrontierTests {
           outputFeatures: rows, segmentCount: point.segments.count)
       }
       let formats = try formatOfRow.map { try #require($0) }
+      #expect(RowFormats(point.segments) == point.rows)
+      #expect(point.rows.formatCount == point.segments.count)
       #expect(point.storedBytes == bytes)
       #expect(point.seconds == times)
       let loss = zip(losses, formats).reduce(0.0) {

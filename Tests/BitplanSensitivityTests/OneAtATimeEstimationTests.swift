@@ -43,7 +43,7 @@ struct OneAtATimeEstimationTests {
       var steps: [Int] = []
       let rows = try estimation.run(tokens: windows.flatMap { $0 }, journal: nil) {
         steps.append($0)
-      }
+      }.rows
       #expect(steps == Array(0..<estimation.stepCount))
       return (rows, steps)
     }
@@ -104,7 +104,7 @@ struct OneAtATimeEstimationTests {
         $0 + cost($1) * energy($1, variant.floatWeights(of: $1))
       }
     }
-    let rows = try estimation.run(tokens: bench.windows[0], journal: nil) { _ in }
+    let rows = try estimation.run(tokens: bench.windows[0], journal: nil) { _ in }.rows
     for (index, row) in rows.enumerated() {
       for entry in row.entries {
         let error = energy(index, bench.variants.variant(index, entry.format).dequantized())

@@ -28,7 +28,7 @@ struct DeviceVerbTests {
       [
         "profile", "--device", "sim:mixpe", "--for", "model", "--out", "mixpe.json", "--export",
         "mixpe.csv", "--quiet",
-      ], in: folder)
+      ] + Self.formats, in: folder)
     #expect(made.exitCode == 0, "\(made.errors)")
     let imported = try PlanProcess.run(
       ["profile", "--import", "mixpe.csv", "--name", "board", "--out", "board.json"], in: folder)

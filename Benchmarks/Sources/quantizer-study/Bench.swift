@@ -79,7 +79,7 @@ final class Bench {
       let errors = OutputError.meanSquared(
         original: model.floatWeights(of: index),
         quantized: variants.variant(index, format).dequantized(),
-        samples: statistics[index].samples)
+        samples: statistics[index].samples, pool: context.pool)
       result[index] = zip(gradients.meanSquares[index], errors).reduce(0) {
         $0 + 0.5 * gradients.tokensPerUnit * $1.0 * $1.1
       }

@@ -119,7 +119,7 @@ struct BranchStudy {
   private func loss(_ index: Int, _ restored: FloatMatrix) -> Double {
     let errors = OutputError.meanSquared(
       original: bench.model.floatWeights(of: index), quantized: restored,
-      samples: inputs(index))
+      samples: inputs(index), pool: bench.context.pool)
     return zip(bench.gradients.meanSquares[index], errors).reduce(0) {
       $0 + 0.5 * bench.gradients.tokensPerUnit * $1.0 * $1.1
     }

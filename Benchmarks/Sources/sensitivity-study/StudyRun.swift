@@ -137,7 +137,7 @@ final class StudyRun {
     }
     return try estimation.run(tokens: text.windows.tokens, journal: journal) { done in
       FileHandle.standardError.write(Data("\(method) \(done)/\(estimation.stepCount)\n".utf8))
-    }
+    }.rows
   }
 
   private func planned(

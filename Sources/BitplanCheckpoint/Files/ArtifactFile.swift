@@ -12,17 +12,57 @@ public enum ArtifactFile {
   ///
   /// The same value gives the same bytes. A number that is not finite is an error.
   public static func write(_ value: some Encodable, path: String) throws(CheckpointError) {
+    try write(bytes: json(value, path) + [UInt8(ascii: "\n")], path: path)
+  }
+
+  /// The same bytes for a value with one long list, of which only an element at a time is in memory
+  /// as text.
+  ///
+  /// - Parameters:
+  ///   - value: the artifact without its list: empty, under `key`.
+  ///   - key: the list's key, at the top level.
+  public static func write(
+    _ value: some Encodable, list key: String, of elements: [some Encodable], path: String
+  ) throws(CheckpointError) {
+    let frame = try json(value, path)
+    let place = Array("\n  \"\(key)\" : [".utf8)
+    guard let start = frame.firstRange(of: place + [UInt8(ascii: "]")])?.lowerBound,
+      !elements.isEmpty
+    else {
+      throw CheckpointError("\(path.quoted) cannot be written: it has no list '\(key)'.")
+    }
+    let staged = try StagedFile(path: path)
+    func write(_ bytes: [UInt8]) throws(CheckpointError) {
+      var failure: CheckpointError?
+      bytes.withUnsafeBytes { buffer in
+        do throws(CheckpointError) { try staged.write(buffer) } catch { failure = error }
+      }
+      if let failure { throw failure }
+    }
+    try write(Array(frame[..<(start + place.count)]))
+    for (index, element) in elements.enumerated() {
+      var text = Array((index > 0 ? ",\n    " : "\n    ").utf8)
+      for byte in try json(element, path) {
+        text.append(byte)
+        if byte == UInt8(ascii: "\n") { text += [UInt8](repeating: UInt8(ascii: " "), count: 4) }
+      }
+      try write(text)
+    }
+    try write(Array("\n  ".utf8) + frame[(start + place.count)...] + [UInt8(ascii: "\n")])
+    try staged.commit()
+  }
+
+  private static func json(_ value: some Encodable, _ path: String) throws(CheckpointError)
+    -> [UInt8]
+  {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
-    var data: Data
     do {
-      data = try encoder.encode(value)
+      return NumberArrays.joined(Array(try encoder.encode(value)))
     } catch {
       throw CheckpointError(
         "\(path.quoted) cannot be written: \(sentence(about: error)). Nothing was changed.")
     }
-    data.append(UInt8(ascii: "\n"))
-    try write(bytes: NumberArrays.joined(Array(data)), path: path)
   }
 
   /// Bytes as they are.

@@ -11,7 +11,7 @@ import Synchronization
 /// Bytes that a long computation sets aside on disk and reads back, so that its memory stays small.
 ///
 /// The file has no name: it goes away with the object, or with the process however that ends. Pieces
-/// are appended and never changed. What is read goes into the caller's memory, not into a mapping,
+/// are appended; one may be replaced by another of its size. What is read goes into the caller's memory, not into a mapping,
 /// so the process does not grow with the file.
 public final class ScratchFile: Sendable {
   private let descriptor: Int32
@@ -44,10 +44,22 @@ public final class ScratchFile: Sendable {
       defer { end += bytes.count }
       return end
     }
+    let range = begin..<begin + bytes.count
+    try replace(range, with: bytes)
+    return range
+  }
+
+  /// Writes other bytes of the same count where an append put some.
+  ///
+  /// - Throws: `CheckpointError` where the disk fails.
+  public func replace(
+    _ range: Range<Int>, with bytes: UnsafeRawBufferPointer
+  ) throws(CheckpointError) {
+    precondition(range.count == bytes.count, "as many bytes as were appended")
     var done = 0
     while done < bytes.count {
       let count = pwrite(
-        descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(begin + done))
+        descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(range.lowerBound + done))
       guard count > 0 else {
         if count < 0, errno == EINTR { continue }
         throw CheckpointError(
@@ -56,7 +68,6 @@ public final class ScratchFile: Sendable {
       }
       done += count
     }
-    return begin..<begin + bytes.count
   }
 
   /// Reads the bytes at `range`, which an append returned, into `target` of the same count.

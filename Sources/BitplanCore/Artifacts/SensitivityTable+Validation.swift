@@ -18,6 +18,7 @@ extension SensitivityTable {
     try check.text(options.method, "options.method")
     try check.text(options.quantizer, "options.quantizer")
     try check.count(options.passCount, in: 0...Int.max, "options.passCount")
+    if let passesMade { try check.count(passesMade, in: 0...options.passCount, "passesMade") }
     guard !options.formats.isEmpty else { throw check.fail("options.formats", "is empty") }
     try check.unique(options.formats, "options.formats") { "the format '\($0)'" }
     if let transforms = options.transforms { try check.text(transforms, "options.transforms") }

@@ -149,6 +149,9 @@ public struct SensitivityTable: Hashable, Sendable, Codable {
   public var options: Options
   /// The metric with 8-bit activations and float weights: paid once by any quantized plan.
   public var activationCost: Double
+  /// Masked passes that were made, where fewer than ``Options/passCount`` sufficed: the plans that
+  /// the table leads to had stopped changing.
+  public var passesMade: Int?
   /// What of ``activationCost`` each operator's input causes, in the order of ``rows``; absent where
   /// the method cannot tell.
   public var activationCosts: [Double]?

@@ -90,7 +90,11 @@ public struct WeightFormat: Hashable, Sendable {
   /// size, or win by no more than noise. In the order of ``all``.
   public static let candidates: [WeightFormat] = all.filter {
     switch $0.coding {
-    case .affine, .symmetric, .float16: true
+    // What a group of 32 adds in scales buys more as a bit; with 4 and 5 bits a few rows take it.
+    case .affine:
+      $0.groupSize > 32 && $0.bitWidth < 8 || [4, 5].contains($0.bitWidth)
+        || $0.identifier == "int8_g128"
+    case .symmetric, .float16: true
     // Uneven levels: groups of 32 are as large as 5 bits in groups of 128, which lose less.
     case .nonlinear: $0.groupSize > 32
     case .twoLevel, .blockFloat, .perRow, .binary: false

@@ -62,10 +62,11 @@ package protocol Architecture: Sendable {
     vectors: [FloatMatrix], products: MatrixProducts, capacity: Int
   ) -> any ForwardPass
 
-  /// As ``makeForwardPass(vectors:products:capacity:)``, keys and values kept in `cache`. Encoders
-  /// keep none.
+  /// As ``makeForwardPass(vectors:products:capacity:)``, keys and values kept in `cache`, at most
+  /// `chunk` tokens going through a layer together. Encoders keep no keys and take a sequence whole.
   func makeForwardPass(
-    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat
+    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat,
+    chunk: Int
   ) -> any ForwardPass
 
   /// Reverse mode of one sequence, at most `capacity` tokens long.
@@ -82,7 +83,8 @@ extension Architecture {
   /// Encoders keep no keys and values.
   package func keyValueBytes(tokenCount: Int, format: KeyValueFormat) -> Int { 0 }
   package func makeForwardPass(
-    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat
+    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat,
+    chunk: Int
   ) -> any ForwardPass {
     makeForwardPass(vectors: vectors, products: products, capacity: capacity)
   }

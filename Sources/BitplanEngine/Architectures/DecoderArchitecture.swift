@@ -89,15 +89,18 @@ extension DecoderArchitecture {
   package func makeForwardPass(
     vectors: [FloatMatrix], products: MatrixProducts, capacity: Int
   ) -> any ForwardPass {
-    makeForwardPass(vectors: vectors, products: products, capacity: capacity, cache: .float)
+    makeForwardPass(
+      vectors: vectors, products: products, capacity: capacity, cache: .float,
+      chunk: DecoderPass.largestChunk)
   }
 
   package func makeForwardPass(
-    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat
+    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat,
+    chunk: Int
   ) -> any ForwardPass {
     DecoderPass(
       decoder, vectors: NamedVectors(self.vectors, vectors), products: products,
-      capacity: capacity, cache: cache)
+      capacity: capacity, cache: cache, largestChunk: chunk)
   }
 
   package func makeBackwardSteps(

@@ -69,14 +69,25 @@ public final class BackwardPass {
     observer: @escaping GradientObserver
   ) throws(EngineError) -> Loss {
     try check(tokens, for: .nextToken)
+    let chosen = try chosenLabels(tokens, labels)
     forward(tokens)
-    if output.rows != tokens.count {
-      output = FloatMatrix(rows: tokens.count, columns: model.vocabularySize)
+    // Logits in blocks, so that memory does not grow with sequence times vocabulary. A vector's
+    // gradient is told once, for all tokens.
+    let block = vectors == nil ? min(Session.logitBlock, tokens.count) : tokens.count
+    if output.rows != block {
+      output = FloatMatrix(rows: block, columns: model.vocabularySize)
     }
-    steps.forward.finish(rows: 0..<tokens.count, into: output)
-    let loss = try negativeLogLikelihood(tokens, labels)
-    backward(tokens, sink: GradientSink(observer: observer, vectors: vectors))
-    return loss
+    let sink = GradientSink(observer: observer, vectors: vectors)
+    var total = 0.0
+    for begin in stride(from: 0, to: tokens.count, by: block) {
+      let rows = begin..<min(begin + block, tokens.count)
+      steps.forward.finish(rows: rows, into: output)
+      total += negativeLogLikelihood(rows, chosen)
+      finish(rows, sink)
+    }
+    guard total.isFinite else { throw notFinite("loss") }
+    backward(tokens, sink)
+    return Loss(total: total, labelCount: chosen.count)
   }
 
   /// Encoders: gradients of a function of the sentence embedding.
@@ -101,7 +112,9 @@ public final class BackwardPass {
     let given = embeddingGradient(embedding)
     precondition(given.count == width, "the gradient must be as wide as the embedding")
     output = FloatMatrix(rows: 1, columns: width, values: given)
-    backward(tokens, sink: GradientSink(observer: observer, vectors: vectors))
+    let sink = GradientSink(observer: observer, vectors: vectors)
+    finish(0..<tokens.count, sink)
+    backward(tokens, sink)
     return embedding
   }
 
@@ -114,10 +127,13 @@ public final class BackwardPass {
     copy(steps.forward.hidden, to: states[model.layerCount], tokens.count)
   }
 
-  private func backward(_ tokens: [Int], sink: GradientSink) {
-    let count = tokens.count
+  private func finish(_ rows: Range<Int>, _ sink: GradientSink) {
     steps.finish(
-      output: output, state: states[model.layerCount], count: count, gradient: gradient, sink)
+      output: output, state: states[model.layerCount], rows: rows, gradient: gradient, sink)
+  }
+
+  private func backward(_ tokens: [Int], _ sink: GradientSink) {
+    let count = tokens.count
     for layer in (0..<model.layerCount).reversed() {
       // The last layer's results are still in the forward pass's buffers.
       if layer != model.layerCount - 1 {
@@ -130,10 +146,16 @@ public final class BackwardPass {
     steps.start(tokens, gradient: gradient, sink)
   }
 
-  /// Replaces logits by the loss's gradient: `softmax − label`, and 0 where there is no label.
-  private func negativeLogLikelihood(
+  /// The label of every token, or the random number that draws it.
+  private struct ChosenLabels: Sendable {
+    let labels: [Int?]
+    let draws: [Double]?
+    let count: Int
+  }
+
+  private func chosenLabels(
     _ tokens: [Int], _ labels: Labels
-  ) throws(EngineError) -> Loss {
+  ) throws(EngineError) -> ChosenLabels {
     let vocabulary = model.vocabularySize
     var given: [Int?]
     var generator: SeededGenerator?
@@ -161,19 +183,25 @@ public final class BackwardPass {
       var generator = start
       return tokens.map { _ in Double.random(in: 0..<1, using: &generator) }
     }
-    let (output, chosen) = (output, given)
-    let losses = FloatMatrix(rows: tokens.count, columns: 1)
-    RowWork.forEach(tokens.count, elementsPerRow: 20 * vocabulary, context.pool) { part in
+    return ChosenLabels(labels: given, draws: draws, count: count)
+  }
+
+  /// Replaces the logits of `rows` by the loss's gradient: `softmax − label`, and 0 where there is no
+  /// label; returns the rows' loss.
+  private func negativeLogLikelihood(_ rows: Range<Int>, _ chosen: ChosenLabels) -> Double {
+    let (output, vocabulary) = (output, model.vocabularySize)
+    let losses = FloatMatrix(rows: rows.count, columns: 1)
+    RowWork.forEach(rows.count, elementsPerRow: 20 * vocabulary, context.pool) { part in
       withAddresses(output, losses) { output, losses in
         for row in part {
+          let token = rows.lowerBound + row
           losses[row] = Self.rowGradient(
-            output + row * vocabulary, vocabulary, label: chosen[row], draw: draws?[row])
+            output + row * vocabulary, vocabulary, label: chosen.labels[token],
+            draw: chosen.draws?[token])
         }
       }
     }
-    let total = losses.values.reduce(0.0) { $0 + Double($1) }
-    guard total.isFinite else { throw notFinite("loss") }
-    return Loss(total: total, labelCount: count)
+    return losses.values.reduce(0.0) { $0 + Double($1) }
   }
 
   /// One row of logits becomes one row of gradient; returns the row's loss.

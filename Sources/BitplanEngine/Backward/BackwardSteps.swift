@@ -7,15 +7,18 @@ package import BitplanKernels
 package protocol BackwardSteps: AnyObject {
   /// The forward pass whose buffers are read.
   var forward: any ForwardPass { get }
-  /// After `forward.finish`: from the gradient at the output to the gradient at the last layer's
-  /// output.
+  /// After `forward.finish` of the same rows: from the gradient at their output to the gradient at
+  /// the last layer's output.
   ///
   /// - Parameters:
-  ///   - output: gradient of the logits `[count, vocabulary]` or of the embedding `[1, width]`.
+  ///   - output: gradient of the rows' logits `[rows, vocabulary]`, in its first rows, or of the
+  ///     embedding `[1, width]`.
   ///   - state: the last layer's output.
-  ///   - gradient: `[≥ count, width]`; overwritten.
+  ///   - rows: tokens that are finished; for encoders all of them.
+  ///   - gradient: `[tokens, width]`, whose `rows` are overwritten.
   func finish(
-    output: FloatMatrix, state: FloatMatrix, count: Int, gradient: FloatMatrix, _ sink: GradientSink
+    output: FloatMatrix, state: FloatMatrix, rows: Range<Int>, gradient: FloatMatrix,
+    _ sink: GradientSink
   )
   /// After `forward.runLayer`: replaces the gradient at a layer's output by that at its input.
   func runLayer(

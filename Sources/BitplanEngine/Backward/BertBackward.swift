@@ -41,9 +41,10 @@ final class BertBackward: BackwardSteps {
   }
 
   func finish(
-    output: FloatMatrix, state: FloatMatrix, count: Int, gradient: FloatMatrix, _ sink: GradientSink
+    output: FloatMatrix, state: FloatMatrix, rows: Range<Int>, gradient: FloatMatrix,
+    _ sink: GradientSink
   ) {
-    let width = bert.width
+    let (width, count) = (bert.width, rows.count)
     withAddresses(state, output, residual, gradient) { state, output, sum, gradient in
       // e = m / |m| with m the sum over tokens: dm = (de − e · (e·de)) / |m|, the same for every
       // token.

@@ -44,15 +44,22 @@ final class DecoderBackward: BackwardSteps {
   }
 
   func finish(
-    output: FloatMatrix, state: FloatMatrix, count: Int, gradient: FloatMatrix, _ sink: GradientSink
+    output: FloatMatrix, state: FloatMatrix, rows: Range<Int>, gradient: FloatMatrix,
+    _ sink: GradientSink
   ) {
-    let head = pass.headOperator
+    let (head, width, count) = (pass.headOperator, decoder.width, rows.count)
     sink.product(head, input: pass.headInput.values, gradient: output, count: count)
     FloatProduct.multiplyBack(
       output, tokenCount: count, by: weights[head], into: normed, pool)
-    gradient.withAddress { $0.update(repeating: 0, count: count * decoder.width) }
-    normBackward(
-      state, pass.finalNorm, "model.norm.weight", addTo: gradient, count: count, sink)
+    let input = FloatMatrix(rows: count, columns: width)
+    let result = FloatMatrix(rows: count, columns: width)
+    withAddresses(state, input) { state, input in
+      input.update(from: state + rows.lowerBound * width, count: count * width)
+    }
+    normBackward(input, pass.finalNorm, "model.norm.weight", addTo: result, count: count, sink)
+    withAddresses(gradient, result) { gradient, result in
+      (gradient + rows.lowerBound * width).update(from: result, count: count * width)
+    }
   }
 
   func runLayer(

@@ -9,7 +9,7 @@ public import BitplanKernels
 public struct OperatorGradient {
   /// Index in `Model.operators`.
   public let operatorIndex: Int
-  /// Tokens of the sequence.
+  /// Tokens of the sequence; for a head, whose logits come in blocks, those of one block.
   public let tokenCount: Int
   /// What the operator did: a product, or a look-up of rows.
   public let use: Use
@@ -26,7 +26,8 @@ public struct OperatorGradient {
   }
 }
 
-/// Called once for every use of an operator, from the last to the first. A table that is also the
+/// Called once for every use of an operator, from the last to the first; for a head once for every
+/// block of logits, in the order of tokens. A table that is also the
 /// head is reported twice: as a product and as a look-up.
 public typealias GradientObserver = (OperatorGradient) -> Void
 

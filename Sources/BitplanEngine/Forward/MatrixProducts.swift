@@ -36,20 +36,26 @@ package final class MatrixProducts {
         into: y, context.pool)
     case .packed(let packed):
       context.multiply(packed, x, into: y)
+    case .deferred(_, let make):
+      FloatProduct.multiply(x.values, tokenCount: x.tokenCount, by: make(), into: y, context.pool)
     }
   }
 
   /// Writes the table's rows `indices` to the first rows of `output`.
   func lookUp(_ index: Int, _ indices: [Int], into output: FloatMatrix) {
     switch weights[index] {
-    case .float(let table, _):
-      let columns = table.columns
-      withAddresses(table, output) { table, output in
-        for (row, id) in indices.enumerated() {
-          (output + row * columns).update(from: table + id * columns, count: columns)
-        }
-      }
+    case .float(let table, _): copyRows(indices, of: table, into: output)
     case .packed(let packed): packed.lookUp(indices, into: output)
+    case .deferred(_, let make): copyRows(indices, of: make(), into: output)
+    }
+  }
+
+  private func copyRows(_ indices: [Int], of table: FloatMatrix, into output: FloatMatrix) {
+    let columns = table.columns
+    withAddresses(table, output) { table, output in
+      for (row, id) in indices.enumerated() {
+        (output + row * columns).update(from: table + id * columns, count: columns)
+      }
     }
   }
 }

@@ -171,7 +171,7 @@ struct ReportTables {
     if let table = facts.sensitivity {
       details += [
         ("method", table.options.method), ("seed", "\(table.options.seed)"),
-        ("passes", "\(table.options.passCount)"),
+        ("passes", "\(table.passesMade ?? table.options.passCount)"),
         ("8-bit activations alone", facts.metric.text(table.activationCost)),
       ]
     }

@@ -33,6 +33,7 @@ extension Workbench {
     }
     let source = try transformed(source, transforms) { try calibrationWindows(source, path) }
     let statistics = try calibrationStatistics(source, try Self.quantizer(named: quantizer), path)
+    FreedMemory.giveBack()
     let meter = LossMeter(model: source.model, windows: windows.windows, context: context)
     progress.begin("reference", total: windows.windows.count)
     try meter.makeReference { done, total in
@@ -88,19 +89,33 @@ extension Workbench {
     for (index, assignment) in plan.operators.enumerated() {
       let rows = assignment.segments.filter { $0.format.bitWidth == width }.flatMap(\.rows)
       guard !rows.isEmpty else { continue }
-      let (original, coded) = (model.floatWeights(of: index), packed[index].dequantized())
-      let columns = original.columns
-      let mixed = FloatMatrix(rows: original.rows, columns: columns, values: original.values)
+      let (original, coded) = (model.floatWeights(of: index), packed[index])
+      result = result.replacing(
+        index,
+        with: .deferred(model.operators[index].shape) {
+          mixed(original, coded, rows: Array(rows.joined()))
+        })
+    }
+    return result
+  }
+
+  /// Float weights with some rows as they are packed.
+  private static func mixed(
+    _ original: FloatMatrix, _ packed: PackedOperator, rows: [Int]
+  ) -> FloatMatrix {
+    let columns = original.columns
+    let result = FloatMatrix(rows: original.rows, columns: columns)
+    let coded = FloatMatrix(rows: rows.count, columns: columns)
+    packed.lookUp(rows, into: coded)
+    result.withUnsafeMutableBufferPointer { result in
+      original.withUnsafeBufferPointer { _ = result.update(fromContentsOf: $0) }
       coded.withUnsafeBufferPointer { coded in
-        mixed.withUnsafeMutableBufferPointer { mixed in
-          for position in rows.joined() {
-            for place in position * columns..<(position + 1) * columns {
-              mixed[place] = coded[place]
-            }
+        for (place, row) in rows.enumerated() {
+          for column in 0..<columns {
+            result[row * columns + column] = coded[place * columns + column]
           }
         }
       }
-      result = result.replacing(index, with: .float(mixed))
     }
     return result
   }

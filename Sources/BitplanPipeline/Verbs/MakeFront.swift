@@ -1,5 +1,6 @@
 internal import BitplanCheckpoint
 public import BitplanCore
+internal import BitplanSearch
 public import Foundation
 
 /// A front that was made, and where it is.
@@ -113,7 +114,7 @@ extension PlanProblem {
     let assignment = Plan.Assignment(
       name: operators[index].name, shape: shape, segments: segments)
     return Candidate(
-      segments: segments, loss: loss, standardError: variance.squareRoot(),
+      rows: RowFormats(segments), loss: loss, standardError: variance.squareRoot(),
       storedBytes: assignment.storedBytes,
       decodeSeconds: decode.map { $0 + extra * extraSegmentSeconds[0] },
       prefillSeconds: prefill.map { $0 + extra * extraSegmentSeconds[1] }, decodeJoules: joules)

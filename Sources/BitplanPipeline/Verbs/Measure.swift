@@ -180,6 +180,10 @@ extension Workbench {
     let variants = VariantStore(
       model: model, statistics: statistics.operators,
       quantizer: OperatorQuantizer(quantizer, pool: context.pool))
+    let settled = SettledPlans(
+      SensitivityTable(
+        model: model.identity, metric: meter.metric, calibration: windows.calibration,
+        options: options, activationCost: 0, rows: []))
     let estimation: any SensitivityEstimation
     switch MaskGuidedEstimation.Method(rawValue: options.method) {
     case .swap, .predictionDifference:
@@ -198,24 +202,31 @@ extension Workbench {
         // The whole text: what a token's row is worth is how often the token comes.
         tokenShares: try calibrationWindows(source, calibration, count: .max)
           .tokenShares(vocabularySize: model.vocabularySize),
-        loss: meter.loss)
+        isSettled: { try settled.isSettled($0) }, loss: meter.loss)
     }
+    FreedMemory.giveBack()
     progress.begin("measure", total: estimation.stepCount)
-    let rows = try estimation.run(tokens: windows.tokens, journal: journal) { done in
+    let estimate = try estimation.run(tokens: windows.tokens, journal: journal) { done in
       try cancellation.check()
       progress.advance(done, of: estimation.stepCount)
     }
     let activationCost = max(0, try meter.loss(meter.withQuantizedActivations()))
     let keyValueCosts = try self.keyValueCosts(meter)
+    let passes =
+      estimate.passCount < options.passCount
+      ? "\(estimate.passCount) of \(options.passCount) passes, then plans stopped changing"
+      : "\(options.passCount) passes"
     progress.end(
-      "\(options.passCount) passes, \(rows.count) operators × \(options.formats.count) formats")
+      "\(passes), \(estimate.rows.count) operators × \(options.formats.count) formats")
     journal.remove()
     var table = SensitivityTable(
       model: model.identity, metric: meter.metric, calibration: windows.calibration,
-      options: options, activationCost: activationCost, rows: rows)
+      options: options, activationCost: activationCost, rows: estimate.rows)
+    table.passesMade = estimate.passCount < options.passCount ? estimate.passCount : nil
     table.keyValueCosts = keyValueCosts.isEmpty ? nil : keyValueCosts
     table.activationCosts = statistics.gradients.map { gradients in
-      let predicted = ActivationSalience.costs(model, statistics.operators, gradients)
+      let predicted = ActivationSalience.costs(
+        model, statistics.operators, gradients, pool: context.pool)
       let sum = predicted.reduce(0, +)
       // Gradients say how the cost is spread, the pass how much it is.
       return predicted.map { sum > 0 ? $0 / sum * activationCost : 0 }
@@ -248,6 +259,7 @@ extension Workbench {
       begin: { stage in
         if !isFirst { progress.end("\(windows.tokens.count) calibration tokens") }
         isFirst = false
+        FreedMemory.giveBack()
         progress.begin(stage, total: 1)
       },
       progress: { done, total in
@@ -256,6 +268,7 @@ extension Workbench {
       })
     progress.end(
       "\((quantizer == .errorFeedback ? wide : windows).tokens.count) calibration tokens")
+    kept.keep(statistics.operators, source.model, text: windows.sha256, quantizer)
     return statistics
   }
 
@@ -270,6 +283,7 @@ extension Workbench {
         SensitivityTable.self, path: file.path,
         supportedSchemaVersion: SensitivityTable.supportedSchemaVersion)
       try table.validate()
+      FreedMemory.giveBack()
       return StoredSensitivity(
         table: table, file: file, sha256: try ArtifactFile.sha256(path: file.path))
     } catch let error as ArtifactError {
@@ -339,7 +353,7 @@ public enum SensitivitySummary {
         + "\(Figures.significant(value)) ± \(Figures.significant(error, digits: 2))"
     }
     return """
-      Sensitivity of \(table.model.name): \(table.rows.count) operators × \(table.options.formats.count) formats, \(table.options.passCount) passes
+      Sensitivity of \(table.model.name): \(table.rows.count) operators × \(table.options.formats.count) formats, \(table.passesMade ?? table.options.passCount) passes
       Most sensitive in \(reference), in \(unit):
       \(lines.joined(separator: "\n"))
       8-bit activations cost \(Figures.significant(table.activationCost)) \(unit)

@@ -101,6 +101,7 @@ extension Workbench {
     _ source: ModelSource, _ quantizer: OperatorQuantizer.Method, _ calibration: String?
   ) throws -> [OperatorStatistics] {
     let windows = try calibrationWindows(source, calibration)
+    if let known = kept.find(source.model, text: windows.sha256, quantizer) { return known }
     let meter = LossMeter(model: source.model, windows: windows.windows, context: context)
     return try statistics(
       source, meter, windows, calibration: calibration, quantizer, gradientSeed: nil

@@ -247,7 +247,10 @@ extension Workbench {
     _ source: ModelSource, _ plan: Plan, _ statistics: [OperatorStatistics], _ meter: LossMeter
   ) throws -> [UniformComparison] {
     let operators = source.model.operators
-    let sizes = try CandidateFormats.chosen(nil, for: source.model).map { format in
+    let formats = WeightFormat.all.filter {
+      [.affine, .symmetric, .nonlinear].contains($0.coding)
+    }
+    let sizes = formats.map { format in
       (format: format, bytes: operators.reduce(0) { $0 + format.storedBytes($1.shape) })
     }.filter { $0.bytes <= plan.predicted.storedBytes && $0.format.bitWidth > 2 }
     progress.begin("uniform", total: sizes.count)

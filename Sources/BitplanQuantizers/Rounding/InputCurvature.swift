@@ -69,32 +69,39 @@ public final class InputCurvature: Sendable {
   /// - Parameters:
   ///   - original: `W`, `[rows, size]`.
   ///   - quantized: `Ŵ`, dequantized, of the same shape.
-  public func meanSquaredErrors(original: FloatMatrix, quantized: FloatMatrix) -> [Double] {
+  ///   - pool: threads that share the rows.
+  public func meanSquaredErrors(
+    original: FloatMatrix, quantized: FloatMatrix, pool: ThreadPool
+  ) -> [Double] {
     precondition(original.columns == size && quantized.columns == size)
     precondition(original.rows == quantized.rows)
-    let rows = original.rows
+    return meanSquaredOutputs(of: OutputError.difference(original, quantized), pool: pool)
+  }
+
+  /// `w_r H w_rᵀ` of every row without the damping: the mean square of every output, `[rows]`.
+  ///
+  /// - Parameter weights: `[rows, size]`.
+  public func meanSquaredOutputs(of weights: FloatMatrix, pool: ThreadPool) -> [Double] {
+    precondition(weights.columns == size)
     let size = size
-    let difference = OutputError.difference(original, quantized)
-    let product = FloatMatrix(rows: rows, columns: size)
-    var result = [Double](repeating: 0, count: rows)
-    difference.withUnsafeBufferPointer { e in
-      product.withUnsafeMutableBufferPointer { product in
+    return OutputError.byRowBlocks(weights.rows, width: size, pool) { rows, product, result in
+      weights.withUnsafeBufferPointer { weights in
+        guard let start = weights.baseAddress else { return }
+        let w = start + rows.lowerBound * size
         matrix.withUnsafeBufferPointer { h in
           cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(rows), Int32(size), Int32(size), 1,
-            e.baseAddress, Int32(size), h.baseAddress, Int32(size), 0, product.baseAddress,
-            Int32(size))
+            CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(rows.count), Int32(size), Int32(size),
+            1, w, Int32(size), h.baseAddress, Int32(size), 0, product, Int32(size))
         }
-        for row in 0..<rows {
+        for row in 0..<rows.count {
           var (sum, square) = (0.0, 0.0)
           for column in row * size..<(row + 1) * size {
-            sum += Double(e[column]) * Double(product[column])
-            square += Double(e[column]) * Double(e[column])
+            sum += Double(w[column]) * Double(product[column])
+            square += Double(w[column]) * Double(w[column])
           }
           result[row] = max(0, sum - square * Double(damping))
         }
       }
     }
-    return result
   }
 }

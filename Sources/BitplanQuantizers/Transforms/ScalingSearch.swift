@@ -34,28 +34,16 @@ public struct ScalingSearch: Sendable {
   public static let rowLimit = 512
 
   private let format: WeightFormat
-  private let quantize: @Sendable (FloatMatrix, WeightFormat, [Float]) -> QuantizedWeights
+  private let quantizer: RoundToNearest
+  private let pool: ThreadPool
 
   /// A search that scores by rounding to nearest with a clip search.
   ///
   /// - Parameter format: the format that rules are scored at; the best factors depend on its width.
   public init(format: WeightFormat, pool: ThreadPool) {
-    let quantizer = RoundToNearest(pool: pool)
-    self.init(format: format) { weights, format, meanSquares in
-      quantizer.quantize(weights, as: format, meanSquaredInput: meanSquares)
-    }
-  }
-
-  /// A search that scores with any quantizer.
-  ///
-  /// - Parameter quantize: codes of weights `[outputFeatures, inputFeatures]` for inputs of these
-  ///   mean squares.
-  public init(
-    format: WeightFormat,
-    quantize: @escaping @Sendable (FloatMatrix, WeightFormat, [Float]) -> QuantizedWeights
-  ) {
     self.format = format
-    self.quantize = quantize
+    self.pool = pool
+    quantizer = RoundToNearest(pool: pool)
   }
 
   /// The error of every rule, in their order.
@@ -107,13 +95,13 @@ public struct ScalingSearch: Sendable {
   ) -> Double {
     let scaled = Self.scaled(reader.weights) { factors[$0] }
     let squares = zip(meanSquares, factors).map { $0 / ($1 * $1) }
-    let codes = quantize(scaled, format, squares)
+    let codes = quantizer.quantize(scaled, as: format, meanSquaredInput: squares)
     let restored = Self.scaled(
       FloatMatrix(
         rows: scaled.rows, columns: scaled.columns, values: codes.dequantized())
     ) { 1 / factors[$0] }
     let errors = OutputError.meanSquared(
-      original: reader.weights, quantized: restored, samples: samples)
+      original: reader.weights, quantized: restored, samples: samples, pool: pool)
     return zip(errors, reader.importance).reduce(0) { $0 + $1.0 * $1.1 }
   }
 
