@@ -13,6 +13,25 @@ struct Roofline {
   /// Single-precision multiply-adds a second.
   var floatPerSecond = 0.0
 
+  /// Reads `bytes` a thread, a multiple of 256, from a place that is one too.
+  static func read(_ memory: AlignedBytes, from start: Int, bytes: Int, _ pool: ThreadPool) {
+    pool.run { thread in
+      memory.withUnsafeBytes { _ = bp_probe_read($0.baseAddress! + start + thread * bytes, bytes) }
+    }
+  }
+
+  /// Multiply-adds a second by vpdpbusd, or in single precision, in a run of about so many seconds.
+  static func peak(isFloat: Bool, _ seconds: Double, _ pool: ThreadPool) -> Double {
+    let perRound = isFloat ? 12.0 * 16 : 12.0 * 64
+    // A first guess of what a core does; any number of rounds measures the same rate.
+    let rounds = UInt64(max(10_000, seconds * (isFloat ? 60e9 : 240e9) / perRound))
+    var samples = Samples()
+    samples.time {
+      pool.run { _ in _ = isFloat ? bp_probe_float(rounds) : bp_probe_vnni(rounds) }
+    }
+    return Double(rounds) * perRound * Double(pool.threadCount) / samples.best
+  }
+
   /// Measures once more and keeps the best.
   mutating func measure(_ memory: AlignedBytes, _ pool: ThreadPool) {
     let threads = pool.threadCount

@@ -11,6 +11,7 @@ import Foundation
 ///
 ///     sensitivity-study MODEL [--work FOLDER] [--out FOLDER] [--random 50] [--windows 16]
 ///                       [--formats int2_g128,…] [--budgets 3.0,3.5,4.2,5.0] [--methods salience,…]
+///                       [--interactions int2_g128,…]
 ///
 /// `MODEL` is a folder with `calibration.txt` and `evaluation.txt` beside the checkpoint. Finished
 /// passes and executed plans are kept in the work folder: a study that was stopped goes on there.
@@ -26,6 +27,8 @@ struct SensitivityStudy {
   var methods = StudyReport.methods
   var randomCount = 50
   var windowCount = 16
+  /// Formats in which pairs of groups are executed, instead of comparing methods.
+  var interactions: [WeightFormat] = []
 
   struct UsageError: Error, CustomStringConvertible { var description: String }
 
@@ -33,6 +36,12 @@ struct SensitivityStudy {
     var study = SensitivityStudy()
     try study.parse(Array(CommandLine.arguments.dropFirst()))
     let run = try StudyRun(study)
+    if !study.interactions.isEmpty {
+      let pairs = try run.interactions(study.interactions)
+      print(InteractionStudy.page(pairs))
+      if let out = study.out { try InteractionStudy.write(pairs, to: out) }
+      return
+    }
     let report = try run.run()
     print(report.readme)
     if let out = study.out { try report.write(to: out) }
@@ -60,6 +69,10 @@ struct SensitivityStudy {
         guard methods.allSatisfy(StudyReport.methods.contains) else {
           throw UsageError(
             description: "Choose methods from: \(StudyReport.methods.joined(separator: ", ")).")
+        }
+      case "--interactions":
+        interactions = value.split(separator: ",").compactMap {
+          WeightFormat(identifier: String($0))
         }
       case "--budgets": budgets = value.split(separator: ",").compactMap { Double($0) }
       default: throw UsageError(description: "There is no option '\(option)'.")

@@ -148,12 +148,20 @@ struct StudyReport {
   }
 
   func write(to folder: String) throws {
+    try Self.write(records, "results.json", readme, "README.md", to: folder)
+  }
+
+  /// Writes records and the page about them.
+  static func write(
+    _ records: [Record], _ recordsName: String, _ page: String, _ pageName: String,
+    to folder: String
+  ) throws {
     let folder = URL(filePath: folder)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     try (encoder.encode(records) + Data("\n".utf8)).write(
-      to: folder.appending(path: "results.json"))
-    try Data(readme.utf8).write(to: folder.appending(path: "README.md"))
+      to: folder.appending(path: recordsName))
+    try Data(page.utf8).write(to: folder.appending(path: pageName))
   }
 }

@@ -52,6 +52,13 @@ final class StudyRun {
     kept = Kept(work.appending(path: "kept.json"))
   }
 
+  /// Pairs of groups together and apart, on held-out text.
+  func interactions(_ formats: [WeightFormat]) throws -> [InteractionStudy.Pair] {
+    try InteractionStudy(model: model, text: real, loss: held.loss).run(formats) {
+      FileHandle.standardError.write(Data("\($0)\n".utf8))
+    }
+  }
+
   func run() throws -> StudyReport {
     var report = StudyReport(study: study)
     var tables: [String: SensitivityTable] = [:]
