@@ -32,6 +32,11 @@ public struct CPUProfiler {
     public var rounds = 25
     /// Rounds tried before the best ones are taken as they are.
     public var maximumRounds = 40
+    /// Rounds that every case takes part in.
+    public var fewestRounds = 7
+    /// A case that has taken this long in seconds is left out of later rounds: what is slow is also
+    /// steady, and the heads of large models would take most of the time.
+    public var caseSeconds = 1.0
     /// A round's probe may be slower than the median probe by this share.
     public var driftTolerance = 0.15
     /// Shortest time of one sample, in seconds: short operators are repeated to reach it.
@@ -69,7 +74,8 @@ public struct CPUProfiler {
     let arena = WeightArena(
       workingSetBytes: workingSetBytes,
       largestOperatorBytes: sorted.map { $0.format.storedBytes($0.shape) }.max() ?? 0)
-    var samples = [[Double]](repeating: [], count: sorted.count)
+    var samples = [[Double?]](repeating: [], count: sorted.count)
+    var spent = [Double](repeating: 0, count: sorted.count)
     var probes: [Double] = []
     let probe = TimedOperator(arena.copies(sorted[0].format, sorted[0].shape), batch: 1, context)
     let timed = sorted.map {
@@ -82,7 +88,13 @@ public struct CPUProfiler {
     while round < options.maximumRounds {
       probes.append(probe.secondsPerCall(loops: probeLoops))
       for index in sorted.indices {
-        samples[index].append(timed[index].secondsPerCall(loops: loops[index]))
+        if round < options.fewestRounds || spent[index] < options.caseSeconds {
+          let seconds = timed[index].secondsPerCall(loops: loops[index])
+          spent[index] += seconds * Double(loops[index])
+          samples[index].append(seconds)
+        } else {
+          samples[index].append(nil)
+        }
         let expected = max(options.rounds, round + 1) * sorted.count
         if index % 8 == 0 { try progress(round * sorted.count + index, expected) }
       }
@@ -91,7 +103,8 @@ public struct CPUProfiler {
     }
     let kept = keptRounds(probes)
     return sorted.indices.map { index in
-      let statistics = TimingStatistics(kept.map { samples[index][$0] })
+      let steady = kept.compactMap { samples[index][$0] }
+      let statistics = TimingStatistics(steady.isEmpty ? samples[index].compactMap(\.self) : steady)
       return DeviceProfile.Measurement(
         format: sorted[index].format, shape: sorted[index].shape, batch: sorted[index].batch,
         seconds: statistics.median, spreadSeconds: statistics.spread, repeats: statistics.count,

@@ -9,7 +9,13 @@ enum CandidateFormats {
   static func chosen(
     _ wanted: [WeightFormat]?, for model: Model?
   ) throws(PipelineError) -> [WeightFormat] {
-    let operators = model?.operators ?? []
+    try chosen(wanted, for: model?.operators ?? [])
+  }
+
+  /// `wanted`, or the default candidates that have room for every one of `operators`.
+  static func chosen(
+    _ wanted: [WeightFormat]?, for operators: [OperatorDescription]
+  ) throws(PipelineError) -> [WeightFormat] {
     let widest = operators.max { $0.shape.inputFeatures < $1.shape.inputFeatures }
     guard let widest else { return wanted ?? WeightFormat.candidates }
     let columns = widest.shape.inputFeatures

@@ -22,7 +22,32 @@ extension Workbench {
   ) throws(PipelineError) -> ProfileStore.Stored {
     do {
       let formats = try CandidateFormats.chosen(formats, for: source.model)
-      return try makeProfile(source, formats, output, refresh)
+      let operators = source.model.operators
+      return try makeProfile(operators, source.model, formats, output, refresh)
+    } catch {
+      throw PipelineError(wrapping: error)
+    }
+  }
+
+  /// The profile of this machine with the shapes of a model whose weights are not here. What norms
+  /// and attention add is left out: it takes a model to run.
+  ///
+  /// - Parameters:
+  ///   - configuration: the model's `config.json`, or the folder that holds it.
+  public func profile(
+    forConfiguration configuration: String, formats: [WeightFormat]? = nil,
+    output: String? = nil, refresh: Bool = false
+  ) throws(PipelineError) -> ProfileStore.Stored {
+    do {
+      var isFolder: ObjCBool = false
+      let exists = FileManager.default.fileExists(atPath: configuration, isDirectory: &isFolder)
+      guard exists else {
+        throw PipelineError(.missingInput, "There is no file or folder '\(configuration)'.")
+      }
+      let path = isFolder.boolValue ? configuration + "/config.json" : configuration
+      let operators = try ModelShapes(configuration: path).operators
+      let formats = try CandidateFormats.chosen(formats, for: operators)
+      return try makeProfile(operators, nil, formats, output, refresh)
     } catch {
       throw PipelineError(wrapping: error)
     }
@@ -34,7 +59,7 @@ extension Workbench {
     formats: [WeightFormat]? = nil, output: String? = nil, refresh: Bool = false
   ) throws(PipelineError) -> ProfileStore.Stored {
     do {
-      return try makeProfile(nil, formats ?? WeightFormat.candidates, output, refresh)
+      return try makeProfile(nil, nil, formats ?? WeightFormat.candidates, output, refresh)
     } catch {
       throw PipelineError(wrapping: error)
     }
@@ -46,7 +71,8 @@ extension Workbench {
   }
 
   private func makeProfile(
-    _ source: ModelSource?, _ formats: [WeightFormat], _ output: String?, _ refresh: Bool
+    _ operators: [OperatorDescription]?, _ model: Model?, _ formats: [WeightFormat],
+    _ output: String?, _ refresh: Bool
   ) throws -> ProfileStore.Stored {
     let key = CPUIdentity.key(context)
     let name = CPUIdentity.profileName(key)
@@ -61,7 +87,7 @@ extension Workbench {
       } else {
         try ProfileStore.requireMatch(stored, key: key)
         existing = stored.profile
-        if Self.isComplete(stored.profile, for: source?.model, formats: formats) {
+        if Self.isComplete(stored.profile, operators, model, formats) {
           progress.note("profile: reusing \(file.path)")
           return stored
         }
@@ -72,8 +98,8 @@ extension Workbench {
       ?? DeviceProfile(
         name: name, simulated: false, key: key, peaks: measuredPeaks(), workingSetBytes: 0,
         measurements: [], corrections: [])
-    var profile = try timed(base, source?.model, formats)
-    if let model = source?.model {
+    var profile = try timed(base, operators, formats)
+    if let model {
       profile = try WholeModelCorrection(workbench: self, model: model).added(to: profile)
     }
     return try ProfileStore.write(profile, to: file)
@@ -84,9 +110,11 @@ extension Workbench {
     return MachinePeaks.measure(pool: context.pool) { watch.seconds }
   }
 
-  /// Every case that `model` needs, or a few general ones.
-  static func cases(_ model: Model?, _ formats: [WeightFormat]) -> Set<CPUProfiler.Case> {
-    let shapes = model.map { $0.operators.filter(\.isMultiplied).map(\.shape) } ?? generalShapes
+  /// Every case that `operators` need, or a few general ones.
+  static func cases(
+    _ operators: [OperatorDescription]?, _ formats: [WeightFormat]
+  ) -> Set<CPUProfiler.Case> {
+    let shapes = operators.map { $0.filter(\.isMultiplied).map(\.shape) } ?? generalShapes
     var cases: Set<CPUProfiler.Case> = []
     for shape in Set(shapes) {
       for format in formats {
@@ -99,9 +127,10 @@ extension Workbench {
   }
 
   private static func isComplete(
-    _ profile: DeviceProfile, for model: Model?, formats: [WeightFormat]
+    _ profile: DeviceProfile, _ operators: [OperatorDescription]?, _ model: Model?,
+    _ formats: [WeightFormat]
   ) -> Bool {
-    guard missing(profile, model, formats).isEmpty else { return false }
+    guard missing(profile, operators, formats).isEmpty else { return false }
     guard let model else { return true }
     return [1, PlanProblem.prefillTokens].allSatisfy {
       profile.correction(model.architectureSHA256, batch: $0) != nil
@@ -110,9 +139,9 @@ extension Workbench {
 
   /// Cases that the profile lacks.
   private static func missing(
-    _ profile: DeviceProfile, _ model: Model?, _ formats: [WeightFormat]
+    _ profile: DeviceProfile, _ operators: [OperatorDescription]?, _ formats: [WeightFormat]
   ) -> Set<CPUProfiler.Case> {
-    cases(model, formats).subtracting(
+    cases(operators, formats).subtracting(
       profile.measurements.map {
         CPUProfiler.Case(format: $0.format, shape: $0.shape, batch: $0.batch)
       })
@@ -120,14 +149,14 @@ extension Workbench {
 
   /// Adds the operator times that are missing.
   private func timed(
-    _ profile: DeviceProfile, _ model: Model?, _ formats: [WeightFormat]
+    _ profile: DeviceProfile, _ operators: [OperatorDescription]?, _ formats: [WeightFormat]
   ) throws -> DeviceProfile {
     var profile = profile
-    let missing = Array(Self.missing(profile, model, formats))
+    let missing = Array(Self.missing(profile, operators, formats))
     guard !missing.isEmpty else { return profile }
     // As large as the packed weights of a 4-bit plan: what a pass reads between two uses of a tile.
-    let shapes = model.map { $0.operators.filter(\.isMultiplied).map(\.shape) } ?? []
-    let workingSet = model == nil ? 64 << 20 : shapes.reduce(0) { $0 + $1.weightCount / 2 }
+    let shapes = (operators ?? []).filter(\.isMultiplied).map(\.shape)
+    let workingSet = operators == nil ? 64 << 20 : shapes.reduce(0) { $0 + $1.weightCount / 2 }
     progress.begin("profile", total: missing.count)
     let profiler = CPUProfiler(context: context, meter: EnergyMeter())
     let measured = try profiler.measure(missing, workingSetBytes: workingSet) { done, total in

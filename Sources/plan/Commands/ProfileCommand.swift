@@ -12,6 +12,7 @@ struct ProfileCommand: ParsableCommand {
       the kernels or the needed shapes change. Run it while nothing else keeps the machine busy.
 
         plan profile --for model.safetensors                       # this machine
+        plan profile --shapes config.json                          # a model that is not here yet
         plan profile --device sim:mixpe --for model.safetensors    # a simulated device
         plan profile --device phone.json --for model.safetensors   # a device file of your own
         plan profile --import latencies.csv --name phone           # numbers from another tool
@@ -22,6 +23,12 @@ struct ProfileCommand: ParsableCommand {
     help: ArgumentHelp(
       "Model whose shapes to time (default: a few general ones).", valueName: "model"))
   var model: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Time the shapes of a model without its weights: its config.json, or the folder that holds it.",
+      valueName: "config"))
+  var shapes: String?
 
   @Option(
     help: ArgumentHelp(
@@ -68,6 +75,11 @@ struct ProfileCommand: ParsableCommand {
     guard sources.count <= 1 else {
       throw ValidationError("Choose one of --device, --import, --calibrate and --list-devices.")
     }
+    let others = [model != nil, device != nil, table != nil, !calibrate.isEmpty, listDevices]
+    guard shapes == nil || !others.contains(true) else {
+      throw ValidationError(
+        "--shapes times this machine without a model: leave --for and the other sources out.")
+    }
     if table != nil || !calibrate.isEmpty {
       guard let name, !name.isEmpty else {
         throw ValidationError("Name the device with --name.")
@@ -97,6 +109,10 @@ struct ProfileCommand: ParsableCommand {
   private func profile(_ workbench: Workbench) throws -> ProfileStore.Stored {
     if let table {
       return try workbench.importedProfile(table: table, name: name ?? "", output: out)
+    }
+    if let shapes {
+      return try workbench.profile(
+        forConfiguration: shapes, formats: formats?.formats, output: out, refresh: refresh)
     }
     let source = try model.map { try ModelSource(path: $0) }
     if let device {
