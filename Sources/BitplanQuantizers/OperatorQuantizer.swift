@@ -28,18 +28,27 @@ public struct InputStatistics: Sendable {
 public struct OperatorQuantizer: Sendable {
   /// How codes are found.
   public enum Method: String, Sendable, CaseIterable {
+    /// Each weight to its nearest code, on grids from the smallest weight to the largest.
+    case minMax = "minmax"
     /// Each weight to its nearest code, on grids of a clip search.
     case roundToNearest = "rtn"
+    /// GPTQ where a curvature is known, else the nearest code.
+    case feedbackAlone = "gptq-alone"
     /// GPTQ and coordinate descent where a curvature is known, else the nearest code.
     case errorFeedback = "gptq"
 
     /// The name in a sensitivity's provenance.
     public var provenance: String {
       switch self {
+      case .minMax: "round-to-nearest"
       case .roundToNearest: RoundToNearest.name
+      case .feedbackAlone: "gptq"
       case .errorFeedback: ErrorFeedback.name
       }
     }
+
+    /// Whether codes are sought under ``InputStatistics/curvature``.
+    public var usesCurvature: Bool { self == .feedbackAlone || self == .errorFeedback }
 
     /// The method that a sensitivity's provenance names.
     public init?(provenance: String) {
@@ -58,8 +67,8 @@ public struct OperatorQuantizer: Sendable {
   /// Quantizes on the threads of `pool`.
   public init(_ method: Method, pool: ThreadPool) {
     self.method = method
-    nearest = RoundToNearest(pool: pool)
-    feedback = ErrorFeedback(pool: pool)
+    nearest = RoundToNearest(pool: pool, clips: method != .minMax)
+    feedback = ErrorFeedback(pool: pool, refinements: method == .feedbackAlone ? 0 : nil)
   }
 
   /// Codes for the rows in `rows`, in that order: one segment.
@@ -72,7 +81,7 @@ public struct OperatorQuantizer: Sendable {
     _ statistics: InputStatistics
   ) -> QuantizedWeights {
     let rows = rows ?? [0..<weights.rows]
-    if method == .errorFeedback, format.coding != .float16,
+    if method.usesCurvature, format.coding != .float16,
       let curvature = statistics.curvature
     {
       return feedback.quantize(
