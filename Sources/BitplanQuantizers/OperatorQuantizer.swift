@@ -36,6 +36,9 @@ public struct OperatorQuantizer: Sendable {
     case feedbackAlone = "gptq-alone"
     /// GPTQ and coordinate descent where a curvature is known, else the nearest code.
     case errorFeedback = "gptq"
+    /// `bcq2_g128` by ``SplitBinarization`` without salient columns; other formats as
+    /// ``errorFeedback``.
+    case splitBinarization = "billm"
 
     /// The name in a sensitivity's provenance.
     public var provenance: String {
@@ -44,11 +47,17 @@ public struct OperatorQuantizer: Sendable {
       case .roundToNearest: RoundToNearest.name
       case .feedbackAlone: "gptq"
       case .errorFeedback: ErrorFeedback.name
+      case .splitBinarization: "billm, " + ErrorFeedback.name
       }
     }
 
     /// Whether codes are sought under ``InputStatistics/curvature``.
-    public var usesCurvature: Bool { self == .feedbackAlone || self == .errorFeedback }
+    public var usesCurvature: Bool {
+      switch self {
+      case .minMax, .roundToNearest: false
+      case .feedbackAlone, .errorFeedback, .splitBinarization: true
+      }
+    }
 
     /// The method that a sensitivity's provenance names.
     public init?(provenance: String) {
@@ -84,6 +93,10 @@ public struct OperatorQuantizer: Sendable {
     if method.usesCurvature, format.coding != .float16,
       let curvature = statistics.curvature
     {
+      if method == .splitBinarization, format == SplitBinarization.format {
+        // Thresholds are the whole matrix's, so that a row has the same codes in any segment.
+        return SplitBinarization(weights, curvature: curvature, salientLimit: 0).rows(rows)
+      }
       return feedback.quantize(
         weights, rows: rows, as: format, curvature: curvature,
         meanSquaredInput: statistics.meanSquares)

@@ -60,6 +60,22 @@ struct VeryLowWidthTests {
     #expect(coded.dequantized() == found.restored.values)
   }
 
+  @Test("a row has BiLLM's codes in any segment")
+  func segmentsAgree() throws {
+    let weights = try Self.golden("families", "weights")
+    let format = try #require(WeightFormat(identifier: "bcq2_g128"))
+    let quantizer = OperatorQuantizer(.splitBinarization, pool: ErrorFeedbackTests.pool)
+    let statistics = InputStatistics(
+      meanSquares: nil,
+      curvature: ErrorFeedbackTests.curvature(try Self.golden("families", "hessian")))
+    let whole = quantizer.quantize(weights, as: format, statistics).dequantized()
+    let part = quantizer.quantize(weights, rows: [9..<11, 2..<3], as: format, statistics)
+      .dequantized()
+    let expected = [9, 10, 2].flatMap { whole[$0 * 256..<($0 + 1) * 256] }
+    #expect(part == expected)
+    #expect(whole == (try Self.binarized(salientLimit: 0)).restored.values)
+  }
+
   @Test("BiLLM's bytes are two bits a weight, four magnitudes a block and row, one bit a column")
   func countsSplitBytes() throws {
     let found = try Self.binarized(salientLimit: 49)
@@ -115,7 +131,8 @@ struct QuantizerMethodTests {
     #expect(OperatorQuantizer.Method(provenance: method.provenance) == method)
   }
 
-  @Test("each method loses less than the one before", arguments: ["int3_g64", "int4_g128"])
+  @Test(
+    "each way of rounding loses less than the one before", arguments: ["int3_g64", "int4_g128"])
   func methodsAreOrdered(_ identifier: String) throws {
     let format = try #require(WeightFormat(identifier: identifier))
     let weights = RoundToNearestTests.random(48, 256, seed: 8)
@@ -123,7 +140,10 @@ struct QuantizerMethodTests {
     let statistics = InputStatistics(
       meanSquares: (0..<256).map { products[$0, $0] },
       curvature: ErrorFeedbackTests.curvature(products))
-    let losses = OperatorQuantizer.Method.allCases.map { method in
+    let methods: [OperatorQuantizer.Method] = [
+      .minMax, .roundToNearest, .feedbackAlone, .errorFeedback,
+    ]
+    let losses = methods.map { method in
       let codes = OperatorQuantizer(method, pool: ErrorFeedbackTests.pool)
         .quantize(weights, as: format, statistics)
       return ErrorFeedbackTests.objective(weights, codes.dequantized(), products).reduce(0, +)

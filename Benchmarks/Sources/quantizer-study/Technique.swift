@@ -32,36 +32,34 @@ struct Technique {
   private static func with(_ added: (WeightFormat) -> Bool) -> [WeightFormat] {
     (WeightFormat.candidates + WeightFormat.all.filter(added)).sorted()
   }
-  private static let withBinary = with { $0.coding == .binary }
 
   /// Everything that the study compares; the default of the program is `GPTQ, descent, nl4`.
   static let all: [Technique] = [
     Technique(name: "min-max", method: .minMax, formats: even),
+    Technique(
+      name: "min-max, one format an operator", method: .minMax, formats: even, granularity: .layer),
     Technique(name: "clip search", method: .roundToNearest, formats: even),
+    Technique(
+      name: "clip search + rank 4", method: .roundToNearest, formats: even, branch: .lowRank(4)),
     Technique(name: "GPTQ", method: .feedbackAlone, formats: even),
     Technique(name: "GPTQ, descent", formats: even),
     Technique(name: "GPTQ, descent, nl4 (default)"),
-    Technique(name: "default + binary coding", formats: withBinary),
-    Technique(
-      name: "default + int4_g128q, int8_row, bfp",
-      formats: with { [.twoLevel, .perRow, .blockFloat].contains($0.coding) }),
-    Technique(name: "default + scalings", change: .scaled),
-    Technique(name: "default + rotations", change: .rotated),
     Technique(name: "default, one format an operator", granularity: .layer),
-    Technique(
-      name: "min-max, one format an operator", method: .minMax, formats: even, granularity: .layer),
     Technique(name: "default + rank 4", branch: .lowRank(4)),
     Technique(name: "default + 0.25 % outliers", branch: .outliers(share: 0.0025)),
     Technique(
+      name: "default + bcq2", formats: with { $0.coding == .binary && $0.bitWidth == 2 }),
+    Technique(
+      name: "default + bcq2 by BiLLM", method: .splitBinarization,
+      formats: with { $0.coding == .binary && $0.bitWidth == 2 }),
+    Technique(
+      name: "default + int4_g128q, int8_row, bfp",
+      formats: with { [.twoLevel, .perRow, .blockFloat].contains($0.coding) }),
+    Technique(name: "default + binary coding", formats: with { $0.coding == .binary }),
+    Technique(name: "default + scalings", change: .scaled),
+    Technique(
       name: "clip search + scalings", method: .roundToNearest, formats: even, change: .scaled),
-    Technique(
-      name: "clip search + rank 4", method: .roundToNearest, formats: even, branch: .lowRank(4)),
-    Technique(
-      name: "clip search + binary coding", method: .roundToNearest,
-      formats: withBinary.filter { $0.coding != .nonlinear }),
-    Technique(
-      name: "binary coding in place of 2 to 4 bits",
-      formats: withBinary.filter { $0.coding == .binary || $0.bitWidth > 4 }),
+    Technique(name: "default + rotations", change: .rotated),
     Technique(name: "default + rotations, scalings", change: .rotatedAndScaled),
   ]
 }

@@ -16,7 +16,16 @@ final class TechniqueBench {
   let held: LossMeter
   /// How often every token occurs in the calibration text.
   let tokenShares: [Double]
+  /// The table that was measured last: techniques that differ in their search alone share it.
+  var table: (key: TableKey, table: SensitivityTable)?
   private var models: (change: Technique.Change, model: TechniqueModel)?
+
+  /// What a table depends on.
+  struct TableKey: Hashable {
+    let method: OperatorQuantizer.Method
+    let formats: [WeightFormat]
+    let change: Technique.Change
+  }
 
   init(path: String, windowCount: Int, threadCount: Int) throws {
     let checkpoint = try Checkpoint(path: path)

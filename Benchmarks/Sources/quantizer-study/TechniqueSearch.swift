@@ -13,6 +13,9 @@ struct TechniqueSearch {
   func sensitivity(
     _ technique: Technique, _ changed: TechniqueModel
   ) throws -> SensitivityTable {
+    let key = TechniqueBench.TableKey(
+      method: technique.method, formats: technique.formats, change: technique.change)
+    if let known = bench.table, known.key == key { return known.table }
     let (model, formats) = (changed.model, technique.formats)
     let design = MaskDesign(
       operatorCount: model.operators.count, formats: formats, seed: 1,
@@ -24,13 +27,15 @@ struct TechniqueSearch {
       statistics: changed.statistics.operators, gradients: changed.statistics.gradients,
       tokenShares: bench.tokenShares, loss: changed.meter.loss)
     let rows = try estimation.run(tokens: bench.calibration.tokens, journal: nil) { _ in }
-    return SensitivityTable(
+    let table = SensitivityTable(
       model: model.identity, metric: .klDivergenceNatsPerToken,
       calibration: bench.calibration.calibration,
       options: SensitivityTable.Options(
         method: "salience", seed: 1, passCount: design.passCount, formats: formats,
         quantizer: technique.method.provenance),
       activationCost: changed.activationCost, rows: rows)
+    bench.table = (key, table)
+    return table
   }
 
   private func quantizer(_ technique: Technique) -> OperatorQuantizer {

@@ -102,19 +102,35 @@ public struct SplitBinarization: Sendable {
       })
   }
 
+  /// What weights without salient columns are stored in: two bits of binary coding.
+  static let format = WeightFormat.all.first { $0.coding == .binary && $0.bitWidth == 2 } ?? .f16
+
   /// The same weights in `bcq2_g128`, or `nil` where columns are salient: then two sets of
   /// magnitudes alternate within a group, and no group of the format has room for them.
   public func binaryCoded() -> QuantizedWeights? {
-    guard !isSalient.contains(true), let format = WeightFormat(identifier: "bcq2_g128") else {
-      return nil
+    isSalient.contains(true) ? nil : rows([0..<shape.outputFeatures])
+  }
+
+  /// Some rows in ``format``, without what is salient.
+  func rows(_ rows: [Range<Int>]) -> QuantizedWeights {
+    let indices = rows.flatMap { Array($0) }
+    let perRow = factors.count / max(1, shape.outputFeatures)
+    let perBlock = perRow / max(1, blocks)
+    let columns = shape.inputFeatures
+    var (codes, scales) = ([UInt8](), [UInt16]())
+    for row in indices {
+      codes += self.codes[row * columns..<(row + 1) * columns]
+      for block in 0..<blocks {
+        let at = row * perRow + (block + 1) * perBlock - 2
+        scales += [factors[at + 1], factors[at]]
+      }
     }
-    let perBlock = factors.count / max(1, shape.outputFeatures * blocks)
-    let starts = stride(from: perBlock - 2, to: factors.count, by: perBlock)
     return QuantizedWeights(
-      format: format, shape: shape,
+      format: Self.format,
+      shape: MatrixShape(outputFeatures: indices.count, inputFeatures: columns),
       payload: .binary(
-        codes: codes, scales: starts.flatMap { [factors[$0 + 1], factors[$0]] },
-        offsets: [UInt16](repeating: 0, count: shape.outputFeatures * blocks)))
+        codes: codes, scales: scales,
+        offsets: [UInt16](repeating: 0, count: indices.count * blocks)))
   }
 }
 

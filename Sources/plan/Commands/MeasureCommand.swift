@@ -40,7 +40,7 @@ struct MeasureCommand: ParsableCommand {
       """
       How codes are found: 'gptq', error feedback under the inputs' curvature, then descent; \
       'gptq-alone', without descent; 'rtn', the nearest code after a clip search; 'minmax', the \
-      nearest code.
+      nearest code; 'billm', the same as 'gptq' but BiLLM's codes in bcq2_g128.
       """,
       valueName: "name"))
   var quantizer = "gptq"
