@@ -48,6 +48,8 @@ struct Technique {
     Technique(name: "default + rank 4", branch: .lowRank(4)),
     Technique(name: "default + 0.25 % outliers", branch: .outliers(share: 0.0025)),
     Technique(
+      name: "default + bcq1", formats: with { $0.coding == .binary && $0.bitWidth == 1 }),
+    Technique(
       name: "default + bcq2", formats: with { $0.coding == .binary && $0.bitWidth == 2 }),
     Technique(
       name: "default + bcq2 by BiLLM", method: .splitBinarization,
