@@ -13,7 +13,10 @@ let package = Package(
       dependencies: ["CRoofline", .product(name: "BitplanKernels", package: "bitplan")]),
     .executableTarget(
       name: "quantizer-study",
-      dependencies: [.product(name: "BitplanSensitivity", package: "bitplan")]),
+      dependencies: [
+        .product(name: "BitplanPipeline", package: "bitplan"),
+        .product(name: "BitplanSensitivity", package: "bitplan"),
+      ]),
     .executableTarget(
       name: "sensitivity-study",
       dependencies: [

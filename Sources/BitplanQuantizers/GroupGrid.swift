@@ -34,16 +34,9 @@ public struct GroupGrid: Sendable {
     _ weights: UnsafeBufferPointer<Float>, importance: UnsafeBufferPointer<Float>,
     format: WeightFormat
   ) -> GroupGrid {
-    var low: Float = 0
-    var high: Float = 0
-    for weight in weights {
-      low = min(low, weight)
-      high = max(high, weight)
-    }
-    guard low < 0 || high > 0 else {
-      return GroupGrid(scale: 0, zeroPoint: middle(format), format: format)
-    }
-    var best = minMax(low: low, high: high, format: format)
+    let (low, high) = range(weights)
+    var best = spanning(weights, format: format)
+    guard low < 0 || high > 0 else { return best }
     var bestError = best.error(weights, importance)
     for ratio in RoundToNearest.ratios.dropFirst() {
       let grid = minMax(low: low * ratio, high: high * ratio, format: format)
@@ -57,6 +50,21 @@ public struct GroupGrid: Sendable {
       (best, bestError) = (refitted, error)
     }
     return best
+  }
+
+  /// The grid from the smallest weight, or 0, to the largest, or 0.
+  static func spanning(
+    _ weights: UnsafeBufferPointer<Float>, format: WeightFormat
+  ) -> GroupGrid {
+    let (low, high) = range(weights)
+    guard low < 0 || high > 0 else {
+      return GroupGrid(scale: 0, zeroPoint: middle(format), format: format)
+    }
+    return minMax(low: low, high: high, format: format)
+  }
+
+  private static func range(_ weights: UnsafeBufferPointer<Float>) -> (low: Float, high: Float) {
+    weights.reduce((low: 0, high: 0)) { (min($0.low, $1), max($0.high, $1)) }
   }
 
   private static func middle(_ format: WeightFormat) -> Float {

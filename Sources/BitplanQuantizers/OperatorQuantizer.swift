@@ -28,16 +28,34 @@ public struct InputStatistics: Sendable {
 public struct OperatorQuantizer: Sendable {
   /// How codes are found.
   public enum Method: String, Sendable, CaseIterable {
+    /// Each weight to its nearest code, on grids from the smallest weight to the largest.
+    case minMax = "minmax"
     /// Each weight to its nearest code, on grids of a clip search.
     case roundToNearest = "rtn"
+    /// GPTQ where a curvature is known, else the nearest code.
+    case feedbackAlone = "gptq-alone"
     /// GPTQ and coordinate descent where a curvature is known, else the nearest code.
     case errorFeedback = "gptq"
+    /// `bcq2_g128` by ``SplitBinarization`` without salient columns; other formats as
+    /// ``errorFeedback``.
+    case splitBinarization = "billm"
 
     /// The name in a sensitivity's provenance.
     public var provenance: String {
       switch self {
+      case .minMax: "round-to-nearest"
       case .roundToNearest: RoundToNearest.name
+      case .feedbackAlone: "gptq"
       case .errorFeedback: ErrorFeedback.name
+      case .splitBinarization: "billm, " + ErrorFeedback.name
+      }
+    }
+
+    /// Whether codes are sought under ``InputStatistics/curvature``.
+    public var usesCurvature: Bool {
+      switch self {
+      case .minMax, .roundToNearest: false
+      case .feedbackAlone, .errorFeedback, .splitBinarization: true
       }
     }
 
@@ -61,8 +79,8 @@ public struct OperatorQuantizer: Sendable {
   public init(_ method: Method, pool: ThreadPool) {
     self.method = method
     self.pool = pool
-    nearest = RoundToNearest(pool: pool)
-    feedback = ErrorFeedback(pool: pool)
+    nearest = RoundToNearest(pool: pool, clips: method != .minMax)
+    feedback = ErrorFeedback(pool: pool, refinements: method == .feedbackAlone ? 0 : nil)
   }
 
   /// Codes for the rows in `rows`, in that order: one segment.
@@ -75,9 +93,13 @@ public struct OperatorQuantizer: Sendable {
     _ statistics: InputStatistics
   ) -> QuantizedWeights {
     let rows = rows ?? [0..<weights.rows]
-    if method == .errorFeedback, format.coding != .float16,
+    if method.usesCurvature, format.coding != .float16,
       let curvature = statistics.curvature
     {
+      if method == .splitBinarization, format == SplitBinarization.format {
+        // Thresholds are the whole matrix's, so that a row has the same codes in any segment.
+        return SplitBinarization(weights, curvature: curvature, salientLimit: 0).rows(rows)
+      }
       return feedback.quantize(
         weights, rows: rows, as: format, curvature: curvature,
         meanSquaredInput: statistics.meanSquares)

@@ -20,9 +20,16 @@ public struct RoundToNearest: Sendable {
   ]
 
   private let pool: ThreadPool
+  private let clips: Bool
 
   /// Quantizes on the threads of `pool`.
-  public init(pool: ThreadPool) { self.pool = pool }
+  ///
+  /// - Parameter clips: without it, affine and symmetric grids span their group's weights, and nothing
+  ///   is searched for; other formats have no such grid and keep their fit.
+  public init(pool: ThreadPool, clips: Bool = true) {
+    self.pool = pool
+    self.clips = clips
+  }
 
   /// Codes for all rows of `weights` in `format`.
   ///
@@ -68,7 +75,7 @@ public struct RoundToNearest: Sendable {
               let begin = rowIndices.count * thread / threads
               let end = rowIndices.count * (thread + 1) / threads
               for row in begin..<end {
-                Self.quantizeRow(
+                quantizeRow(
                   input, sourceRow: rowIndices[row], row: row, columns: shape.inputFeatures,
                   groups: groups, format: format, into: output)
               }
@@ -153,7 +160,7 @@ public struct RoundToNearest: Sendable {
     let zeros: UnsafeMutableBufferPointer<UInt8>
   }
 
-  private static func quantizeRow(
+  private func quantizeRow(
     _ input: Input, sourceRow: Int, row: Int, columns: Int, groups: Int, format: WeightFormat,
     into output: Output
   ) {
@@ -165,7 +172,10 @@ public struct RoundToNearest: Sendable {
           rebasing: input.weights[sourceRow * columns + begin..<sourceRow * columns + begin + count]
         )
         let h = UnsafeBufferPointer(rebasing: importance[begin..<begin + count])
-        let grid = GroupGrid.best(weights, importance: h, format: format)
+        let grid =
+          clips
+          ? GroupGrid.best(weights, importance: h, format: format)
+          : GroupGrid.spanning(weights, format: format)
         let codes = UnsafeMutableBufferPointer(
           rebasing: output.codes[row * columns + begin..<row * columns + begin + count])
         grid.round(weights, into: codes)

@@ -37,7 +37,7 @@ public struct CalibrationStatistics {
         model: meter.model, windows: windows, seed: gradientSeed, context: context
       ) { try progress($0, windows.count) }
     }
-    if quantizer == .errorFeedback {
+    if quantizer.usesCurvature {
       begin("curvature")
       try addCurvature(to: &statistics, meter.model, wideWindows, context, progress)
     }

@@ -11,6 +11,8 @@ final class Bench {
   let model: Model
   let context: KernelContext
   let calibration: TokenWindows
+  /// The held-out text.
+  let held: LanguageModelEvaluation
   /// Losses on held-out text, against the float model.
   let meter: LossMeter
   let statistics: [OperatorStatistics]
@@ -33,7 +35,8 @@ final class Bench {
         tokenizer: tokenizer, count: count, length: 512, placement: placement)
     }
     calibration = try windows("calibration.txt", 8, .spread)
-    let held = try windows("evaluation.txt", windowCount, .first)
+    held = try LanguageModelEvaluation(
+      windows: windows("evaluation.txt", windowCount, .first).windows)
     meter = LossMeter(model: model, windows: held.windows, context: context)
     try meter.makeReference { _, _ in }
     statistics = try Self.statistics(of: model, calibration, context)

@@ -6,13 +6,15 @@ import BitplanQuantizers
 import BitplanSensitivity
 import Foundation
 
-/// What transforms, cache formats and side branches are worth on one model.
+/// What techniques, transforms, cache formats and side branches are worth on one model.
 ///
-///     quantizer-study transforms|cache|branches|layers MODEL [--formats int4_g128,int3_g64]
-///                     [--windows 16] [--out results.json]
+///     quantizer-study techniques|low-widths|activations|transforms|cache|branches|layers
+///                     MODEL [--formats int4_g128,int3_g64] [--windows 16] [--out results.json]
+///                     [--budgets 2.5,3,3.5,4.2,5] [--only 'GPTQ;clip search'] [--threads 2]
 ///
 /// `MODEL` is a folder with `calibration.txt` and `evaluation.txt` beside the checkpoint. Rules are
-/// chosen on the first text and losses reported on the second.
+/// chosen on the first text and losses reported on the second. `techniques` goes on where the file
+/// of results ends.
 @main
 struct QuantizerStudy {
   var topic = ""
@@ -20,6 +22,9 @@ struct QuantizerStudy {
   var formats = ["int4_g128", "int3_g64"].compactMap { WeightFormat(identifier: $0) }
   var windowCount = 16
   var out: String?
+  var budgets = [2.5, 3, 3.5, 4.2, 5]
+  var only: Set<String> = []
+  var threadCount = ThreadPool.availableProcessorCount
 
   static func main() throws {
     var study = QuantizerStudy()
@@ -28,10 +33,25 @@ struct QuantizerStudy {
       for format in study.formats { try LayerStudy.run(format: format) }
       return
     }
+    if study.topic == "techniques" || study.topic == "low-widths" {
+      let bench = try TechniqueBench(
+        path: study.path, windowCount: study.windowCount, threadCount: study.threadCount)
+      if study.topic == "techniques" {
+        try TechniqueStudy(
+          bench: bench, budgets: study.budgets, only: study.only,
+          out: study.out ?? "techniques.json"
+        ).run()
+      } else {
+        let records = try LowWidthStudy(bench: bench).run()
+        if let out = study.out { try records.write(to: out) }
+      }
+      return
+    }
     let bench = try Bench(path: study.path, windowCount: study.windowCount)
     let records =
       switch study.topic {
       case "transforms": try TransformStudy(bench: bench).run(study.formats)
+      case "activations": try ActivationStudy(bench: bench).run()
       case "cache": try CacheStudy(bench: bench).run()
       default: try BranchStudy(bench: bench).run(study.formats)
       }
@@ -44,10 +64,14 @@ struct QuantizerStudy {
 
   mutating func parse(_ arguments: [String]) throws {
     guard arguments.count >= 2,
-      ["transforms", "cache", "branches", "layers"].contains(arguments[0])
+      ["techniques", "low-widths", "activations", "transforms", "cache", "branches", "layers"]
+        .contains(
+          arguments[0])
     else {
       throw UsageError(
-        description: "Use: quantizer-study transforms|cache|branches|layers MODEL [options]")
+        description:
+          "Use: quantizer-study techniques|low-widths|activations|transforms|cache|branches|layers MODEL [options]"
+      )
     }
     (topic, path) = (arguments[0], arguments[1])
     var rest = arguments.dropFirst(2)
@@ -69,6 +93,9 @@ struct QuantizerStudy {
         }
         windowCount = count
       case "--out": out = value
+      case "--only": only = Set(value.split(separator: ";").map(String.init))
+      case "--budgets": budgets = value.split(separator: ",").compactMap { Double($0) }
+      case "--threads": threadCount = max(1, Int(value) ?? 1)
       default: throw UsageError(description: "There is no option '\(option)'.")
       }
     }
@@ -85,6 +112,11 @@ struct Record: Codable {
 }
 
 extension [Record] {
+  /// Reads what ``write(to:)`` wrote.
+  init(contentsOf path: String) throws {
+    self = try JSONDecoder().decode([Record].self, from: Data(contentsOf: URL(filePath: path)))
+  }
+
   /// Writes the records as JSON with sorted keys and a final newline.
   func write(to path: String) throws {
     let encoder = JSONEncoder()

@@ -15,7 +15,7 @@ public struct MeasureRequest: Sendable {
   public var formats: [WeightFormat]?
   /// Seed of every random choice.
   public var seed: UInt64 = 1
-  /// How codes are found: `gptq` or `rtn`.
+  /// How codes are found: a raw value of `OperatorQuantizer.Method`.
   public var quantizer = OperatorQuantizer.Method.errorFeedback.rawValue
   /// Name of the estimation method: `salience`, `masks`, `plain-masks`, `pd-quant` or `swap`.
   public var method = "salience"
@@ -267,7 +267,7 @@ extension Workbench {
         progress.advance(done, of: total)
       })
     progress.end(
-      "\((quantizer == .errorFeedback ? wide : windows).tokens.count) calibration tokens")
+      "\((quantizer.usesCurvature ? wide : windows).tokens.count) calibration tokens")
     kept.keep(statistics.operators, source.model, text: windows.sha256, quantizer)
     return statistics
   }

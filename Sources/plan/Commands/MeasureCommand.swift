@@ -37,7 +37,11 @@ struct MeasureCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "How codes are found: 'gptq', error feedback under the inputs' curvature; 'rtn', the nearest code.",
+      """
+      How codes are found: 'gptq', error feedback under the inputs' curvature, then descent; \
+      'gptq-alone', without descent; 'rtn', the nearest code after a clip search; 'minmax', the \
+      nearest code; 'billm', the same as 'gptq' but BiLLM's codes in bcq2_g128.
+      """,
       valueName: "name"))
   var quantizer = "gptq"
   @Option(help: TransformSelection.help) var transforms = TransformSelection.none
