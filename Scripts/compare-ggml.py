@@ -32,7 +32,7 @@ BENCH = ROOT / "Benchmarks/.build/release/kernel-bench"
 # ggml's types and our formats of the nearest stored bits per weight.
 PAIRS = [("Q8_0", ["int8_g32", "int8_g128"]), ("Q6_K", ["int6_g128"]), ("Q5_K", ["int5_g128"]),
          ("Q4_0", ["int4_g32", "int4_g128"]), ("Q4_K", ["int4_g32", "int4_g128"]),
-         ("IQ4_NL", ["int4_g32", "int4_g128"]), ("Q3_K", ["int3_g128"]), ("Q2_K", ["int2_g128"])]
+         ("IQ4_NL", ["nl4_g32", "nl4_g128"]), ("Q3_K", ["int3_g128"]), ("Q2_K", ["int2_g128"])]
 MEMORY = 768 << 20  # bytes that kernel-bench rotates through
 SAMPLE_BYTES = 16 << 20  # ggml's graphs read about this much before the clock is looked at
 pointer, size, integer = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int

@@ -84,6 +84,7 @@ extension ActivationChoice: ExpressibleByArgument {}
 func runVerb(_ body: () throws -> Void) throws {
   do {
     Interrupts.install()
+    FreedMemory.keepLargeBlocksApart()
     try body()
   } catch {
     let failure = PipelineError(wrapping: error)

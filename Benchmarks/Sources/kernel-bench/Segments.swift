@@ -50,7 +50,8 @@ extension KernelBench {
     if let out { try records.write(to: out) }
   }
 
-  /// Times the three operators in turns; medians.
+  /// Times the three operators in turns; the overhead is the median over the turns, since a shared
+  /// machine's bandwidth changes from second to second.
   private func segments(
     _ wide: WeightFormat, _ narrow: WeightFormat, _ shape: MatrixShape, _ batch: Int,
     _ context: KernelContext
@@ -74,7 +75,7 @@ extension KernelBench {
       samples.time { context.multiply(weights, x, into: y) }
     }
     var (mixed, wideAlone, narrowAlone) = (Samples(), Samples(), Samples())
-    let rounds = batch > 8 ? max(repeats, 9) : 20 * repeats
+    let rounds = batch > 8 ? max(repeats, 15) : 40 * repeats
     for _ in 0..<rounds {
       guard let first = ring.take(layout(wide, wideRows)),
         let second = ring.take(layout(narrow, narrowRows))
@@ -91,7 +92,10 @@ extension KernelBench {
     }
     let share = Double(wideRows) / Double(shape.outputFeatures)
     let parts = share * wideAlone.median + (1 - share) * narrowAlone.median
-    let overhead = mixed.median / parts - 1
+    let ratios = zip(mixed.seconds, zip(wideAlone.seconds, narrowAlone.seconds)).map {
+      $0 / (share * $1.0 + (1 - share) * $1.1)
+    }.sorted()
+    let overhead = ratios[ratios.count / 2] - 1
     print(
       "| \(context.kernels.instructionSet.rawValue) | \(shape) | \(context.pool.threadCount) "
         + "| \(batch) | \(text(mixed.median * 1e3)) | \(text(parts * 1e3)) "

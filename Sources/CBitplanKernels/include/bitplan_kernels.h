@@ -222,6 +222,8 @@ const bp_kernels *bp_kernels_for(bp_isa isa);
 
 /// Processors that this process may run on; at least 1.
 int32_t bp_processor_count(void);
+/// Lets the allocator ask the system for every large block and give it back when it is freed.
+void bp_keep_large_blocks_apart(void);
 /// Gives freed memory that the allocator keeps back to the system, where the allocator can.
 void bp_give_back_freed_memory(void);
 
