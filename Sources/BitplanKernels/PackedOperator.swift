@@ -90,9 +90,21 @@ public struct PackedOperator: Sendable {
       output.columns == shape.inputFeatures && output.rows >= indices.count,
       "looking up \(indices.count) rows of \(shape) needs an output of that size, not "
         + "\(output.rows)×\(output.columns)")
+    write(zip(indices, 0...), to: output)
+  }
+
+  /// Writes some rows, dequantized, to the same rows of `output`; the others stay.
+  public func restore(_ rows: [Int], in output: FloatMatrix) {
+    precondition(
+      output.columns == shape.inputFeatures && output.rows == shape.outputFeatures,
+      "restoring rows of \(shape) needs a matrix of that size")
+    write(zip(rows, rows), to: output)
+  }
+
+  private func write(_ rowsAndPlaces: some Sequence<(Int, Int)>, to output: FloatMatrix) {
     output.withUnsafeMutableBufferPointer { buffer in
       guard let base = buffer.baseAddress else { return }
-      for (position, index) in indices.enumerated() {
+      for (index, position) in rowsAndPlaces {
         precondition(
           index >= 0 && index < shape.outputFeatures,
           "row \(index) of \(shape.outputFeatures) does not exist")

@@ -102,7 +102,10 @@ struct StudyReport {
           + Self.figure(first, "%.2f") + " to " + Self.figure(last, "%.2f") + ".",
       ]
     }
-    lines += ["", "Whether groups of operators cost more together than apart: [interactions](interactions.md)."]
+    lines += [
+      "",
+      "Whether groups of operators cost more together than apart: [interactions](interactions.md).",
+    ]
     return lines.joined(separator: "\n") + "\n"
   }
 

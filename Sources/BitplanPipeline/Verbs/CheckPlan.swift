@@ -103,20 +103,11 @@ extension Workbench {
   private static func mixed(
     _ original: FloatMatrix, _ packed: PackedOperator, rows: [Int]
   ) -> FloatMatrix {
-    let columns = original.columns
-    let result = FloatMatrix(rows: original.rows, columns: columns)
-    let coded = FloatMatrix(rows: rows.count, columns: columns)
-    packed.lookUp(rows, into: coded)
+    let result = FloatMatrix(rows: original.rows, columns: original.columns)
     result.withUnsafeMutableBufferPointer { result in
       original.withUnsafeBufferPointer { _ = result.update(fromContentsOf: $0) }
-      coded.withUnsafeBufferPointer { coded in
-        for (place, row) in rows.enumerated() {
-          for column in 0..<columns {
-            result[row * columns + column] = coded[place * columns + column]
-          }
-        }
-      }
     }
+    packed.restore(rows, in: result)
     return result
   }
 }
