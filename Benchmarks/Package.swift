@@ -8,18 +8,26 @@ let package = Package(
   dependencies: [.package(name: "bitplan", path: "..")],
   targets: [
     .target(name: "CRoofline"),
+    .target(name: "StudyRecords"),
+    .target(
+      name: "StudySupport",
+      dependencies: [.product(name: "BitplanSensitivity", package: "bitplan")]),
     .executableTarget(
       name: "kernel-bench",
-      dependencies: ["CRoofline", .product(name: "BitplanKernels", package: "bitplan")]),
+      dependencies: [
+        "CRoofline", "StudyRecords", .product(name: "BitplanKernels", package: "bitplan"),
+      ]),
     .executableTarget(
       name: "quantizer-study",
       dependencies: [
+        "StudyRecords", "StudySupport",
         .product(name: "BitplanPipeline", package: "bitplan"),
         .product(name: "BitplanSensitivity", package: "bitplan"),
       ]),
     .executableTarget(
       name: "sensitivity-study",
       dependencies: [
+        "StudyRecords", "StudySupport",
         .product(name: "BitplanPipeline", package: "bitplan"),
         .product(name: "BitplanSensitivity", package: "bitplan"),
       ]),

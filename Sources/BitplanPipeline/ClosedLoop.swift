@@ -273,7 +273,7 @@ extension PlanProblem {
   func uniform(_ format: WeightFormat) -> [Candidate]? {
     var result: [Candidate] = []
     for row in wholes {
-      if let candidate = row.first(where: { $0.segments[0].format == format }) {
+      if let candidate = row.first(where: { $0.formats[0] == format }) {
         result.append(candidate)
       } else if row.count == 1 {
         result.append(row[0])

@@ -37,15 +37,17 @@ package struct LossFactors: Hashable {
 extension PlanProblem {
   /// Widths of all candidates, ascending.
   var widths: [Int] {
-    Set(candidates.joined().flatMap { $0.segments.map(\.format.bitWidth) }).sorted()
+    Set(candidates.joined().flatMap { $0.formats.map(\.bitWidth) }).sorted()
   }
 
   /// The loss of a candidate of operator `index` by bit width; the parts add up to the loss.
   func lossByWidth(
     _ candidate: Candidate, _ index: Int, _ rows: [SensitivityTable.Row]
   ) -> [Int: Double] {
+    if candidate.formats.count == 1 {
+      return [candidate.formats[0].bitWidth: candidate.loss]
+    }
     let segments = candidate.segments
-    guard segments.count > 1 else { return [segments[0].format.bitWidth: candidate.loss] }
     let parts = segments.map { max(0, rows[index].loss(of: $0) ?? 0) }
     let total = parts.reduce(0, +)
     var result: [Int: Double] = [:]

@@ -24,6 +24,8 @@ struct PlanProblem {
     var prefillSeconds: Double?
     let decodeJoules: Double?
 
+    /// Ascending.
+    var formats: [WeightFormat] { rows.formats }
     /// Formats and rows, made each time.
     var segments: [Plan.Segment] { rows.segments }
   }
@@ -177,7 +179,7 @@ struct PlanProblem {
         rows: rowLosses, formats: formats, inputFeatures: shape.inputFeatures, pointLimit: 40,
         segmentLimit: 3
       ) { format, rowCount in
-        guard hasTimes, let whole = uniform.first(where: { $0.segments[0].format == format }) else {
+        guard hasTimes, let whole = uniform.first(where: { $0.formats[0] == format }) else {
           return []
         }
         // Kernels work tile by tile, so a segment takes its share of the tiles.

@@ -65,7 +65,7 @@ extension PlanProblem {
       let whole = try AssignmentProblem(choices: choices, limits: limits)
       guard let demands else { return Program(whole, restricted: nil) }
       let (rules, labels) = demands.rules(
-        formats: candidates.map { $0.map { $0.segments.map(\.format) } })
+        formats: candidates.map { $0.map { $0.formats } })
       return Program(
         whole,
         restricted: try rules.applied(to: whole, names: operators.map(\.name), labels: labels))

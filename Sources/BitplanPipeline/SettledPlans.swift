@@ -47,7 +47,7 @@ package final class SettledPlans {
     let sizes = problem.wholes.reduce(into: (smallest: 0, largest: 0)) { sums, row in
       sums.smallest += row.map(\.storedBytes).min() ?? 0
       sums.largest +=
-        row.filter { $0.segments[0].format.bitWidth <= 8 }.map(\.storedBytes).max()
+        row.filter { $0.formats[0].bitWidth <= 8 }.map(\.storedBytes).max()
         ?? row.map(\.storedBytes).max() ?? 0
     }
     return Self.sizes.map { part in

@@ -12,6 +12,7 @@ public struct Workbench: Sendable {
   public let progress: any ProgressReporter
   /// Asks verbs to stop.
   public let cancellation: Cancellation
+  /// Statistics of the calibration text, for the next verb that needs them.
   let kept = KeptStatistics()
 
   /// Makes a workbench.

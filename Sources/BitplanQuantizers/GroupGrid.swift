@@ -35,7 +35,7 @@ public struct GroupGrid: Sendable {
     format: WeightFormat
   ) -> GroupGrid {
     let (low, high) = range(weights)
-    var best = spanning(weights, format: format)
+    var best = spanning(low: low, high: high, format: format)
     guard low < 0 || high > 0 else { return best }
     var bestError = best.error(weights, importance)
     for ratio in RoundToNearest.ratios.dropFirst() {
@@ -57,6 +57,10 @@ public struct GroupGrid: Sendable {
     _ weights: UnsafeBufferPointer<Float>, format: WeightFormat
   ) -> GroupGrid {
     let (low, high) = range(weights)
+    return spanning(low: low, high: high, format: format)
+  }
+
+  private static func spanning(low: Float, high: Float, format: WeightFormat) -> GroupGrid {
     guard low < 0 || high > 0 else {
       return GroupGrid(scale: 0, zeroPoint: middle(format), format: format)
     }

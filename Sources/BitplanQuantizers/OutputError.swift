@@ -28,15 +28,7 @@ public enum OutputError {
     precondition(samples.columns == weights.columns, "samples are inputs of this operator")
     guard samples.rows > 0 else { return [Double](repeating: 0, count: weights.rows) }
     return byRowBlocks(weights.rows, width: samples.rows, pool) { rows, output, result in
-      weights.withUnsafeBufferPointer { w in
-        samples.withUnsafeBufferPointer { x in
-          cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasTrans, Int32(rows.count), Int32(samples.rows),
-            Int32(weights.columns), 1, w.baseAddress! + rows.lowerBound * weights.columns,
-            Int32(weights.columns), x.baseAddress, Int32(weights.columns), 0, output,
-            Int32(samples.rows))
-        }
-      }
+      product(weights, rows, samples, into: output)
       for row in 0..<rows.count {
         var sum = 0.0
         for sample in 0..<samples.rows {
@@ -98,6 +90,7 @@ public enum OutputError {
   ///   - original: `W`, `[vocabulary, inputFeatures]`.
   ///   - quantized: `Ŵ`, dequantized, of the same shape.
   ///   - samples: `X`, `[samples, inputFeatures]`.
+  ///   - pool: threads that share the samples.
   public static func logitCosts(
     original: FloatMatrix, quantized: FloatMatrix, samples: FloatMatrix, pool: ThreadPool
   ) -> [LogitCost] {
@@ -119,8 +112,13 @@ public enum OutputError {
       let (logits, moved) = work[thread]
       for begin in stride(from: part * block, to: samples.rows, by: block * Self.partCount) {
         let count = min(block, samples.rows - begin)
-        product(samples, begin, count, original, into: logits)
-        product(samples, begin, count, quantized, into: moved)
+        let rows = begin..<begin + count
+        logits.withUnsafeMutableBufferPointer {
+          product(samples, rows, original, into: $0.baseAddress)
+        }
+        moved.withUnsafeMutableBufferPointer {
+          product(samples, rows, quantized, into: $0.baseAddress)
+        }
         for sample in 0..<count { parts[part].add(sample, logits, moved) }
       }
     }
@@ -179,20 +177,18 @@ public enum OutputError {
     return difference
   }
 
-  /// `X[begin ..< begin + count] · Wᵀ`.
+  /// `A[rows] · Bᵀ`, row-major `[rows, B's rows]`.
   private static func product(
-    _ samples: FloatMatrix, _ begin: Int, _ count: Int, _ weights: FloatMatrix,
-    into output: FloatMatrix
+    _ a: FloatMatrix, _ rows: Range<Int>, _ b: FloatMatrix,
+    into output: UnsafeMutablePointer<Float>?
   ) {
-    output.withUnsafeMutableBufferPointer { y in
-      samples.withUnsafeBufferPointer { x in
-        weights.withUnsafeBufferPointer { w in
-          cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasTrans, Int32(count), Int32(weights.rows),
-            Int32(weights.columns), 1, x.baseAddress! + begin * weights.columns,
-            Int32(weights.columns), w.baseAddress, Int32(weights.columns), 0, y.baseAddress,
-            Int32(weights.rows))
-        }
+    let columns = Int32(a.columns)
+    a.withUnsafeBufferPointer { a in
+      b.withUnsafeBufferPointer { values in
+        cblas_sgemm(
+          CblasRowMajor, CblasNoTrans, CblasTrans, Int32(rows.count), Int32(b.rows), columns, 1,
+          a.baseAddress.map { $0 + rows.lowerBound * Int(columns) }, columns, values.baseAddress,
+          columns, 0, output, Int32(b.rows))
       }
     }
   }

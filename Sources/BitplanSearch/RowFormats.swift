@@ -6,8 +6,8 @@ public import BitplanCore
 /// their ranges take more memory than everything else the search knows. Segments are made of the few
 /// candidates that something is asked of.
 public struct RowFormats: Hashable, Sendable {
-  /// Ascending.
-  private let formats: [WeightFormat]
+  /// The formats that rows have, ascending.
+  public let formats: [WeightFormat]
   /// Index into ``formats`` for every row; empty where all rows have the only one.
   private let places: [UInt8]
   private let rowCount: Int
@@ -38,9 +38,6 @@ public struct RowFormats: Hashable, Sendable {
     for (index, candidate) in used.enumerated() { place[candidate] = UInt8(index) }
     places = used.count > 1 ? assignment.map { place[$0] } : []
   }
-
-  /// How many formats there are.
-  public var formatCount: Int { formats.count }
 
   /// Formats and rows; ascending formats, disjoint rows, all rows covered.
   public var segments: [Plan.Segment] {

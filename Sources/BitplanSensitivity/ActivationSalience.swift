@@ -23,12 +23,9 @@ public enum ActivationSalience {
     return model.operators.enumerated().map { index, description in
       guard description.isMultiplied else { return 0 }
       let source = model.inputSource(of: index)
-      let errors: FloatMatrix
-      if let last, last.source == source {
-        errors = last.errors
-      } else {
-        errors = roundingErrors(statistics[index].samples, groupSize: groupSize)
-      }
+      let errors =
+        last.flatMap { $0.source == source ? $0.errors : nil }
+        ?? roundingErrors(statistics[index].samples, groupSize: groupSize)
       last = (source, errors)
       let squares = OutputError.meanSquaredOutput(
         model.floatWeights(of: index), samples: errors, pool: pool)

@@ -47,10 +47,8 @@ final class HiddenStates {
   var count: Int { places.count }
 
   func append(_ states: FloatMatrix) throws {
-    let range = try states.withUnsafeBufferPointer {
-      try file.append(UnsafeRawBufferPointer($0))
-    }
-    places.append((range, states.rows, states.columns))
+    places.append(
+      (try file.append(states, rows: states.rows), states.rows, states.columns))
   }
 
   func replace(_ index: Int, with states: FloatMatrix) throws {
@@ -61,10 +59,6 @@ final class HiddenStates {
 
   func load(_ index: Int) throws -> FloatMatrix {
     let place = places[index]
-    let result = FloatMatrix(rows: place.rows, columns: place.columns)
-    try result.withUnsafeMutableBufferPointer {
-      try file.read(place.range, into: UnsafeMutableRawBufferPointer($0))
-    }
-    return result
+    return try file.matrix(place.range, rows: place.rows, columns: place.columns)
   }
 }

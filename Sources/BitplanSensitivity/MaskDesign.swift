@@ -48,6 +48,14 @@ public struct MaskDesign: Sendable {
     self.denseCount = denseCount
   }
 
+  /// The design that a measurement takes where it is not told another. Gradients already tell
+  /// operators apart, and masked passes only correct them.
+  public init(operatorCount: Int, formats: [WeightFormat], seed: UInt64, hasGradients: Bool) {
+    self.init(
+      operatorCount: operatorCount, formats: formats, seed: seed,
+      maskSize: max(1, operatorCount / 14), partitionCount: hasGradients ? 1 : 8, denseCount: 16)
+  }
+
   private var masksPerPartition: Int { (operatorCount + maskSize - 1) / maskSize }
 
   /// Forward passes of the whole design.

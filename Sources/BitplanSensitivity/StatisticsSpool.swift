@@ -17,7 +17,7 @@ final class StatisticsSpool: Sendable {
   /// Sets the first `rows` rows of `matrix` aside and returns what reads them back.
   func store(_ matrix: FloatMatrix, rows: Int) throws -> @Sendable () -> FloatMatrix {
     let columns = matrix.columns
-    let range = try append(matrix, rows: rows)
+    let range = try file.append(matrix, rows: rows)
     return { [self] in
       kept(range) { self.matrix(range, rows: rows, columns: columns) }
     }
@@ -26,8 +26,8 @@ final class StatisticsSpool: Sendable {
   /// Sets a curvature aside and returns what reads it back.
   func store(_ curvature: InputCurvature) throws -> @Sendable () -> InputCurvature {
     let size = curvature.size
-    let first = try append(curvature.matrix, rows: size)
-    let second = try append(curvature.feedback, rows: size)
+    let first = try file.append(curvature.matrix, rows: size)
+    let second = try file.append(curvature.feedback, rows: size)
     let (damping, order) = (curvature.damping, curvature.order)
     return { [self] in
       kept(first) {
@@ -38,25 +38,12 @@ final class StatisticsSpool: Sendable {
     }
   }
 
-  private func append(_ matrix: FloatMatrix, rows: Int) throws -> Range<Int> {
-    try matrix.withUnsafeBufferPointer { values in
-      try file.append(
-        UnsafeRawBufferPointer(
-          rebasing: UnsafeRawBufferPointer(values)[
-            ..<(rows * matrix.columns * MemoryLayout<Float>.stride)]))
-    }
-  }
-
   private func matrix(_ range: Range<Int>, rows: Int, columns: Int) -> FloatMatrix {
-    let result = FloatMatrix(rows: rows, columns: columns)
-    result.withUnsafeMutableBufferPointer { values in
-      do { try file.read(range, into: UnsafeMutableRawBufferPointer(values)) } catch {
-        // The file is this process's own and was written whole: as with memory that cannot be
-        // paged in, there is nothing to go on with.
-        preconditionFailure("\(error)")
-      }
+    do { return try file.matrix(range, rows: rows, columns: columns) } catch {
+      // The file is this process's own and was written whole: as with memory that cannot be
+      // paged in, there is nothing to go on with.
+      preconditionFailure("\(error)")
     }
-    return result
   }
 
   private func kept<Value: Sendable>(_ range: Range<Int>, _ make: () -> Value) -> Value {

@@ -88,7 +88,6 @@ public final class VariantStore {
     let original = model.floatWeights(of: index)
     if model.operators[index].isMultiplied, statistics[index].samples.rows > 0 {
       let samples = statistics[index].samples
-      let pool = quantizer.pool
       let signal = OutputError.meanSquaredOutput(original, samples: samples, pool: pool)
         .reduce(0, +)
       let error = OutputError.meanSquared(

@@ -54,7 +54,7 @@ struct FrontierTests {
       }
       let formats = try formatOfRow.map { try #require($0) }
       #expect(RowFormats(point.segments) == point.rows)
-      #expect(point.rows.formatCount == point.segments.count)
+      #expect(point.rows.formats == point.segments.map(\.format))
       #expect(point.storedBytes == bytes)
       #expect(point.seconds == times)
       let loss = zip(losses, formats).reduce(0.0) {

@@ -1,6 +1,7 @@
 import BitplanCore
 import BitplanKernels
 import Foundation
+import StudyRecords
 
 /// Times every format on two shapes of an 8B model against the ceilings measured in the same run.
 ///
@@ -237,11 +238,8 @@ struct KernelBench {
         let next = copy % copies * layout.storedBytes
         copy += 1
         let bytes = layout.storedBytes / context.pool.threadCount / 256 * 256
-        var read = Samples()
-        read.time { Roofline.read(memory, from: next / 256 * 256, bytes: bytes, context.pool) }
-        shares.append(
-          read.best * Double(layout.storedBytes) / seconds
-            / Double(bytes * context.pool.threadCount))
+        let bound = Roofline.read(memory, from: next / 256 * 256, bytes: bytes, context.pool)
+        shares.append(Double(layout.storedBytes) / seconds / bound)
       } else {
         let rate = Double(shape.weightCount) * Double(batch) / seconds
         shares.append(

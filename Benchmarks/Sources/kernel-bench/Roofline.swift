@@ -14,8 +14,12 @@ struct Roofline {
   var floatPerSecond = 0.0
 
   /// Reads `bytes` a thread, a multiple of 256, from a place that is one too.
-  static func read(_ memory: AlignedBytes, from start: Int, bytes: Int, _ pool: ThreadPool) {
-    pool.run { thread in
+  ///
+  /// - Returns: bytes a second of all threads.
+  static func read(
+    _ memory: AlignedBytes, from start: Int, bytes: Int, _ pool: ThreadPool
+  ) -> Double {
+    rate(Double(bytes), pool) { thread in
       memory.withUnsafeBytes { _ = bp_probe_read($0.baseAddress! + start + thread * bytes, bytes) }
     }
   }
@@ -25,39 +29,36 @@ struct Roofline {
     let perRound = isFloat ? 12.0 * 16 : 12.0 * 64
     // A first guess of what a core does; any number of rounds measures the same rate.
     let rounds = UInt64(max(10_000, seconds * (isFloat ? 60e9 : 240e9) / perRound))
-    var samples = Samples()
-    samples.time {
-      pool.run { _ in _ = isFloat ? bp_probe_float(rounds) : bp_probe_vnni(rounds) }
+    return peak(isFloat: isFloat, rounds: rounds, pool)
+  }
+
+  private static func peak(isFloat: Bool, rounds: UInt64, _ pool: ThreadPool) -> Double {
+    rate(Double(rounds) * (isFloat ? 12 * 16 : 12 * 64), pool) { _ in
+      _ = isFloat ? bp_probe_float(rounds) : bp_probe_vnni(rounds)
     }
-    return Double(rounds) * perRound * Double(pool.threadCount) / samples.best
+  }
+
+  /// What all threads do in a second, when every one does `work` once.
+  private static func rate(
+    _ work: Double, _ pool: ThreadPool, _ body: @Sendable (Int) -> Void
+  ) -> Double {
+    var samples = Samples()
+    samples.time { pool.run(body) }
+    return work * Double(pool.threadCount) / samples.best
   }
 
   /// Measures once more and keeps the best.
   mutating func measure(_ memory: AlignedBytes, _ pool: ThreadPool) {
-    let threads = pool.threadCount
-    let part = memory.count / threads / 256 * 256
-    func rate(_ work: Double, _ body: @Sendable (Int) -> Void) -> Double {
-      var samples = Samples()
-      samples.time { pool.run(body) }
-      return work / samples.best
-    }
+    let part = memory.count / pool.threadCount / 256 * 256
     readBytesPerSecond = max(
-      readBytesPerSecond,
-      rate(Double(part * threads)) { thread in
-        memory.withUnsafeBytes { _ = bp_probe_read($0.baseAddress! + thread * part, part) }
-      })
+      readBytesPerSecond, Self.read(memory, from: 0, bytes: part, pool))
     let rounds: UInt64 = 400_000
-    vnniPerSecond = max(
-      vnniPerSecond,
-      rate(Double(rounds) * 12 * 64 * Double(threads)) { _ in _ = bp_probe_vnni(rounds) })
+    vnniPerSecond = max(vnniPerSecond, Self.peak(isFloat: false, rounds: rounds, pool))
     if InstructionSet.supported.contains(.avx512amx) {
       amxPerSecond = max(
         amxPerSecond,
-        rate(Double(rounds) * 4 * 16384 / 4 * Double(threads)) { _ in _ = bp_probe_amx(rounds / 4) }
-      )
+        Self.rate(Double(rounds) * 4 * 16384 / 4, pool) { _ in _ = bp_probe_amx(rounds / 4) })
     }
-    floatPerSecond = max(
-      floatPerSecond,
-      rate(Double(rounds) * 12 * 16 * Double(threads)) { _ in _ = bp_probe_float(rounds) })
+    floatPerSecond = max(floatPerSecond, Self.peak(isFloat: true, rounds: rounds, pool))
   }
 }

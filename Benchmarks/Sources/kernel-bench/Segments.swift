@@ -1,5 +1,6 @@
 import BitplanCore
 import BitplanKernels
+import StudyRecords
 
 /// One operator with a tenth of its rows in 8 bits and the rest in 4, against operators of the same
 /// shape in one format each: what does keeping segments apart cost?

@@ -2,6 +2,7 @@ import BitplanCore
 import BitplanEngine
 import BitplanKernels
 import BitplanSensitivity
+import StudyRecords
 
 /// What activations of 8 bits lose by how their scales are found: as they come, or once for all
 /// tokens on the calibration text (SmoothQuant's O3), with and without scaled slots and split

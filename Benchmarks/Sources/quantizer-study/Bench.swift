@@ -5,6 +5,7 @@ import BitplanKernels
 import BitplanQuantizers
 import BitplanSensitivity
 import Foundation
+import StudySupport
 
 /// The model, its texts, and what every study asks of them.
 final class Bench {
@@ -19,26 +20,11 @@ final class Bench {
   let gradients: GradientStatistics
 
   init(path: String, windowCount: Int) throws {
-    let checkpoint = try Checkpoint(path: path)
-    model = try Model.load(checkpoint)
-    guard let kernels = KernelSet(.best) else {
-      throw QuantizerStudy.UsageError(description: "This machine runs no kernels.")
-    }
-    context = KernelContext(
-      kernels: kernels, pool: ThreadPool(threadCount: ThreadPool.availableProcessorCount))
-    let tokenizer = try Tokenizers.load(path: checkpoint.folder + "/tokenizer.json")
-    func windows(
-      _ name: String, _ count: Int, _ placement: TokenWindows.Placement
-    ) throws -> TokenWindows {
-      try TokenWindows.languageModel(
-        name: name, text: String(contentsOfFile: checkpoint.folder + "/" + name, encoding: .utf8),
-        tokenizer: tokenizer, count: count, length: 512, placement: placement)
-    }
-    calibration = try windows("calibration.txt", 8, .spread)
-    held = try LanguageModelEvaluation(
-      windows: windows("evaluation.txt", windowCount, .first).windows)
-    meter = LossMeter(model: model, windows: held.windows, context: context)
-    try meter.makeReference { _, _ in }
+    let opened = try StudyModel(path: path)
+    (model, context) = (opened.model, opened.context)
+    calibration = try opened.calibration(8, .spread)
+    held = try LanguageModelEvaluation(windows: opened.heldOut(windowCount).windows)
+    meter = try opened.heldOutMeter(held.windows)
     statistics = try Self.statistics(of: model, calibration, context)
     gradients = try GradientStatistics.gather(
       model: model, windows: calibration.windows, seed: 1, context: context

@@ -4,6 +4,7 @@ import BitplanKernels
 import BitplanQuantizers
 import BitplanSensitivity
 import Foundation
+import StudyRecords
 
 /// Low-rank branches and sparse outliers against the same bytes spent on other codes.
 ///

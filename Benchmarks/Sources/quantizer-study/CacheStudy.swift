@@ -3,6 +3,7 @@ import BitplanEngine
 import BitplanQuantizers
 import BitplanSensitivity
 import Foundation
+import StudyRecords
 
 /// What a KV cache of 8 or 4 bits loses, with and without keys smoothed against queries; weights
 /// stay float, so that the cache's loss stands alone.

@@ -4,6 +4,7 @@ import BitplanKernels
 import BitplanPipeline
 import BitplanQuantizers
 import BitplanSensitivity
+import StudyRecords
 
 /// One to four bits as BiLLM, OneBit and SplitQuant find them, at what they really cost, beside
 /// formats of this program and beside the plan that the search makes of as many bytes.

@@ -5,6 +5,7 @@ import BitplanKernels
 import BitplanQuantizers
 import BitplanSensitivity
 import Foundation
+import StudyRecords
 
 /// What techniques, transforms, cache formats and side branches are worth on one model.
 ///
@@ -99,30 +100,5 @@ struct QuantizerStudy {
       default: throw UsageError(description: "There is no option '\(option)'.")
       }
     }
-  }
-}
-
-/// One line of a results file.
-struct Record: Codable {
-  var metric: String
-  var value: Double
-  var unit: String
-  var conditions: [String: String]
-  var reference: [String: Double] = [:]
-}
-
-extension [Record] {
-  /// Reads what ``write(to:)`` wrote.
-  init(contentsOf path: String) throws {
-    self = try JSONDecoder().decode([Record].self, from: Data(contentsOf: URL(filePath: path)))
-  }
-
-  /// Writes the records as JSON with sorted keys and a final newline.
-  func write(to path: String) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    var data = try encoder.encode(self)
-    data.append(0x0A)
-    try data.write(to: URL(filePath: path), options: .atomic)
   }
 }

@@ -5,13 +5,14 @@ import BitplanKernels
 import BitplanQuantizers
 import BitplanSensitivity
 import Foundation
+import StudySupport
 
 /// The model, its texts and a meter on held-out text, shared by all techniques.
 final class TechniqueBench {
   let model: Model
   let context: KernelContext
-  /// What gradients and masked passes run on, what curvature is gathered on, and the whole text.
-  let calibration, wide, whole: TokenWindows
+  /// What gradients and masked passes run on, and what curvature is gathered on.
+  let calibration, wide: TokenWindows
   /// Losses on held-out text, against the float model.
   let held: LossMeter
   /// How often every token occurs in the calibration text.
@@ -28,29 +29,14 @@ final class TechniqueBench {
   }
 
   init(path: String, windowCount: Int, threadCount: Int) throws {
-    let checkpoint = try Checkpoint(path: path)
-    model = try Model.load(checkpoint)
-    guard let kernels = KernelSet(.best) else {
-      throw QuantizerStudy.UsageError(description: "This machine runs no kernels.")
-    }
-    context = KernelContext(kernels: kernels, pool: ThreadPool(threadCount: threadCount))
-    let tokenizer = try Tokenizers.load(path: checkpoint.folder + "/tokenizer.json")
-    func windows(
-      _ name: String, _ count: Int, _ placement: TokenWindows.Placement
-    ) throws -> TokenWindows {
-      try TokenWindows.languageModel(
-        name: name, text: String(contentsOfFile: checkpoint.folder + "/" + name, encoding: .utf8),
-        tokenizer: tokenizer, count: count, length: 512, placement: placement)
-    }
+    let opened = try StudyModel(path: path, threadCount: threadCount)
+    (model, context) = (opened.model, opened.context)
     // As many windows as `plan measure` takes.
-    calibration = try windows("calibration.txt", 8, .spread)
-    wide = try windows("calibration.txt", 32, .wide(measured: 8))
-    whole = try windows("calibration.txt", .max, .spread)
-    tokenShares = whole.tokenShares(vocabularySize: model.vocabularySize)
-    held = LossMeter(
-      model: model, windows: try windows("evaluation.txt", windowCount, .first).windows,
-      context: context)
-    try held.makeReference { _, _ in }
+    calibration = try opened.calibration(8, .spread)
+    wide = try opened.calibration(32, .wide(measured: 8))
+    tokenShares = try opened.calibration(.max, .spread)
+      .tokenShares(vocabularySize: model.vocabularySize)
+    held = try opened.heldOutMeter(opened.heldOut(windowCount).windows)
   }
 
   /// The changed model; the last one is kept.

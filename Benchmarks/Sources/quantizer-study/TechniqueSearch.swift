@@ -18,15 +18,14 @@ struct TechniqueSearch {
     if let known = bench.table, known.key == key { return known.table }
     let (model, formats) = (changed.model, technique.formats)
     let design = MaskDesign(
-      operatorCount: model.operators.count, formats: formats, seed: 1,
-      maskSize: max(1, model.operators.count / 14), partitionCount: 1, denseCount: 16)
+      operatorCount: model.operators.count, formats: formats, seed: 1, hasGradients: true)
     let estimation = MaskGuidedEstimation(
       model: model, formats: formats, design: design,
       variants: VariantStore(
         model: model, statistics: changed.statistics.operators, quantizer: quantizer(technique)),
       statistics: changed.statistics.operators, gradients: changed.statistics.gradients,
       tokenShares: bench.tokenShares, loss: changed.meter.loss)
-    let rows = try estimation.run(tokens: bench.calibration.tokens, journal: nil) { _ in }
+    let rows = try estimation.run(tokens: bench.calibration.tokens, journal: nil) { _ in }.rows
     let table = SensitivityTable(
       model: model.identity, metric: .klDivergenceNatsPerToken,
       calibration: bench.calibration.calibration,

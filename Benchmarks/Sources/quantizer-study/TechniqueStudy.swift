@@ -5,6 +5,7 @@ import BitplanPipeline
 import BitplanQuantizers
 import BitplanSensitivity
 import Foundation
+import StudyRecords
 
 /// Every technique at equal stored bits: measured, searched, packed and executed on held-out text.
 ///

@@ -2,6 +2,7 @@ import BitplanCore
 import BitplanEngine
 import BitplanQuantizers
 import BitplanSensitivity
+import StudyRecords
 
 /// Scalings and rotations, alone and together: what each slot gains by its readers' own error, and
 /// what a uniform plan loses on held-out text.

@@ -2,6 +2,7 @@ import BitplanCore
 import BitplanEngine
 import BitplanSensitivity
 import Foundation
+import StudyRecords
 
 /// Whether groups of operators cost more together than apart.
 ///
@@ -25,8 +26,8 @@ struct InteractionStudy {
     /// What both lose beyond the sum, as a part of the sum.
     var excess: Double { together / (alone.0 + alone.1) - 1 }
 
-    var record: StudyReport.Record {
-      StudyReport.Record(
+    var record: Record {
+      Record(
         metric: "loss of two groups beyond their sum", value: excess, unit: "1",
         conditions: ["first": names.0, "second": names.1, "format": format.identifier],
         reference: ["first": alone.0, "second": alone.1, "together": together])

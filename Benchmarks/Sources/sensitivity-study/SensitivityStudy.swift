@@ -5,6 +5,7 @@ import BitplanKernels
 import BitplanPipeline
 import BitplanSensitivity
 import Foundation
+import StudyRecords
 
 /// Compares the ways to measure sensitivity on one language model, in one process that finds every
 /// code once.

@@ -1,5 +1,6 @@
 import BitplanCore
 import Foundation
+import StudyRecords
 
 /// What the study found, as records and as a page.
 struct StudyReport {
@@ -19,14 +20,6 @@ struct StudyReport {
     let bits: Double
     let predicted: Double
     let measured: Double
-  }
-
-  struct Record: Codable {
-    let metric: String
-    let value: Double
-    let unit: String
-    let conditions: [String: String]
-    let reference: [String: Double]
   }
 
   let study: SensitivityStudy
@@ -162,10 +155,7 @@ struct StudyReport {
   ) throws {
     let folder = URL(filePath: folder)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    try (encoder.encode(records) + Data("\n".utf8)).write(
-      to: folder.appending(path: recordsName))
+    try records.write(to: folder.appending(path: recordsName).path)
     try Data(page.utf8).write(to: folder.appending(path: pageName))
   }
 }

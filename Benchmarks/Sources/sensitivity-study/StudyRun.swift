@@ -6,6 +6,7 @@ import BitplanPipeline
 import BitplanQuantizers
 import BitplanSensitivity
 import Foundation
+import StudySupport
 
 /// The study's steps.
 final class StudyRun {
@@ -20,31 +21,14 @@ final class StudyRun {
 
   init(_ study: SensitivityStudy) throws {
     self.study = study
-    let checkpoint = try Checkpoint(path: study.path)
-    let model = try Model.load(checkpoint)
-    self.model = model
-    guard let kernels = KernelSet(.best) else {
-      throw SensitivityStudy.UsageError(description: "This machine runs no kernels.")
-    }
-    let context = KernelContext(
-      kernels: kernels, pool: ThreadPool(threadCount: ThreadPool.availableProcessorCount))
-    self.context = context
-    let tokenizer = try Tokenizers.load(path: checkpoint.folder + "/tokenizer.json")
-    func windows(
-      _ name: String, _ count: Int, _ placement: TokenWindows.Placement
-    ) throws -> TokenWindows {
-      try TokenWindows.languageModel(
-        name: name, text: String(contentsOfFile: checkpoint.folder + "/" + name, encoding: .utf8),
-        tokenizer: tokenizer, count: count, length: 512, placement: placement)
-    }
-    held = LossMeter(
-      model: model, windows: try windows("evaluation.txt", study.windowCount, .first).windows,
-      context: context)
-    try held.makeReference { _, _ in }
+    let opened = try StudyModel(path: study.path)
+    let (model, context) = (opened.model, opened.context)
+    (self.model, self.context) = (model, context)
+    held = try opened.heldOutMeter(opened.heldOut(study.windowCount).windows)
     real = try StudyText(
-      model, windows: windows("calibration.txt", 8, .spread),
-      wide: windows("calibration.txt", 32, .wide(measured: 8)),
-      whole: windows("calibration.txt", .max, .spread), context: context)
+      model, windows: opened.calibration(8, .spread),
+      wide: opened.calibration(32, .wide(measured: 8)),
+      whole: opened.calibration(.max, .spread), context: context)
     let written = try StudyText.written(by: model, count: 8, context: context)
     own = try StudyText(model, windows: written, wide: written, whole: written, context: context)
     work = URL(filePath: study.work)
@@ -122,9 +106,7 @@ final class StudyRun {
       file: work.appending(path: "\(method).passes"), key: "\(model.identity.sha256) \(formats)")
     let salience = method == "salience" || method == "self"
     let design = MaskDesign(
-      operatorCount: model.operators.count, formats: formats, seed: 1,
-      maskSize: max(1, model.operators.count / 14), partitionCount: salience ? 1 : 8,
-      denseCount: 16)
+      operatorCount: model.operators.count, formats: formats, seed: 1, hasGradients: salience)
     let estimation: any SensitivityEstimation
     switch method {
     case "swap", "pd-quant":

@@ -32,23 +32,17 @@ public enum ArtifactFile {
       throw CheckpointError("\(path.quoted) cannot be written: it has no list '\(key)'.")
     }
     let staged = try StagedFile(path: path)
-    func write(_ bytes: [UInt8]) throws(CheckpointError) {
-      var failure: CheckpointError?
-      bytes.withUnsafeBytes { buffer in
-        do throws(CheckpointError) { try staged.write(buffer) } catch { failure = error }
-      }
-      if let failure { throw failure }
-    }
-    try write(Array(frame[..<(start + place.count)]))
+    try staged.write(Array(frame[..<(start + place.count)]))
     for (index, element) in elements.enumerated() {
       var text = Array((index > 0 ? ",\n    " : "\n    ").utf8)
       for byte in try json(element, path) {
         text.append(byte)
         if byte == UInt8(ascii: "\n") { text += [UInt8](repeating: UInt8(ascii: " "), count: 4) }
       }
-      try write(text)
+      try staged.write(text)
     }
-    try write(Array("\n  ".utf8) + frame[(start + place.count)...] + [UInt8(ascii: "\n")])
+    try staged.write(
+      Array("\n  ".utf8) + frame[(start + place.count)...] + [UInt8(ascii: "\n")])
     try staged.commit()
   }
 
@@ -68,11 +62,7 @@ public enum ArtifactFile {
   /// Bytes as they are.
   public static func write(bytes: [UInt8], path: String) throws(CheckpointError) {
     let staged = try StagedFile(path: path)
-    var failure: CheckpointError?
-    bytes.withUnsafeBytes { buffer in
-      do throws(CheckpointError) { try staged.write(buffer) } catch { failure = error }
-    }
-    if let failure { throw failure }
+    try staged.write(bytes)
     try staged.commit()
   }
 

@@ -11,8 +11,8 @@ import Synchronization
 /// Bytes that a long computation sets aside on disk and reads back, so that its memory stays small.
 ///
 /// The file has no name: it goes away with the object, or with the process however that ends. Pieces
-/// are appended; one may be replaced by another of its size. What is read goes into the caller's memory, not into a mapping,
-/// so the process does not grow with the file.
+/// are appended; one may be replaced by another of its size. What is read goes into the caller's
+/// memory, not into a mapping, so the process does not grow with the file.
 public final class ScratchFile: Sendable {
   private let descriptor: Int32
   private let end = Mutex(0)

@@ -97,14 +97,17 @@ struct StagedFile: ~Copyable {
     }
   }
 
-  /// Appends text.
-  borrowing func write(_ text: String) throws(CheckpointError) {
+  /// Appends bytes.
+  borrowing func write(_ bytes: [UInt8]) throws(CheckpointError) {
     var failure: CheckpointError?
-    Array(text.utf8).withUnsafeBytes { bytes in
-      do throws(CheckpointError) { try write(bytes) } catch { failure = error }
+    bytes.withUnsafeBytes { buffer in
+      do throws(CheckpointError) { try write(buffer) } catch { failure = error }
     }
     if let failure { throw failure }
   }
+
+  /// Appends text.
+  borrowing func write(_ text: String) throws(CheckpointError) { try write(Array(text.utf8)) }
 
   /// Flushes to the disk and renames. Consumes the file.
   consuming func commit() throws(CheckpointError) {

@@ -27,8 +27,8 @@ public struct OperatorGradient {
 }
 
 /// Called once for every use of an operator, from the last to the first; for a head once for every
-/// block of logits, in the order of tokens. A table that is also the
-/// head is reported twice: as a product and as a look-up.
+/// block of logits, in the order of tokens. A table that is also the head is reported as a product and
+/// as a look-up.
 public typealias GradientObserver = (OperatorGradient) -> Void
 
 /// Where the steps of a backward pass deliver what they find.

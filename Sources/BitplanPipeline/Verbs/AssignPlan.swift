@@ -54,7 +54,7 @@ extension PlanSearch {
       let widths = Set(table.options.formats.map(\.bitWidth)).sorted().filter { $0 <= 6 }
       let ends = (0..<2).map { _ in widths.randomElement(using: &generator) ?? 16 }.sorted()
       candidates = problem.wholes.map { row in
-        let between = row.filter { (ends[0]...ends[1]).contains($0.segments[0].format.bitWidth) }
+        let between = row.filter { (ends[0]...ends[1]).contains($0.formats[0].bitWidth) }
         return between.randomElement(using: &generator) ?? row[row.count - 1]
       }
     }

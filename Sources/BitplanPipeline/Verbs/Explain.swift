@@ -110,7 +110,8 @@ public struct PlanExplanation: Codable, Sendable {
   }
 
   private static func formats(_ candidate: PlanProblem.Candidate) -> String {
-    guard candidate.segments.count > 1 else { return candidate.segments[0].format.identifier }
+    let formats = candidate.formats
+    guard formats.count > 1 else { return formats[0].identifier }
     return candidate.segments.map { "\($0.format.identifier) ×\($0.rowCount)" }
       .joined(separator: " + ")
   }

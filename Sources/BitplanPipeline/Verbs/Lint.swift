@@ -233,7 +233,7 @@ enum PlanLint {
           && other.prefillSeconds ?? 0 <= own.prefillSeconds ?? 0
       }
       guard let better else { return nil }
-      let formats = better.segments.map(\.format.identifier).joined(separator: "+")
+      let formats = better.formats.map(\.identifier).joined(separator: "+")
       return PlanWarning(
         kind: .dominatedChoice,
         text:

@@ -96,7 +96,7 @@ extension PlanProblem {
     var (loss, variance) = (0.0, 0.0)
     var (decode, prefill, joules): (Double?, Double?, Double?) = (0, 0, 0)
     for segment in segments {
-      let whole = wholes[index].first { $0.segments[0].format == segment.format }
+      let whole = wholes[index].first { $0.formats[0] == segment.format }
       // Corrections apply to a whole operator's loss and to its rows alike.
       let entry = rows[index].entries.first { $0.format == segment.format }
       let scale =

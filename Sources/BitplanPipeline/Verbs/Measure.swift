@@ -76,11 +76,9 @@ extension Workbench {
         "There is no quantizer '\(request.quantizer)'. Choose one of: "
           + OperatorQuantizer.Method.allCases.map(\.rawValue).joined(separator: ", ") + ".")
     }
-    // Gradients already tell operators apart; masked passes only correct them.
     let design = MaskDesign(
       operatorCount: model.operators.count, formats: formats, seed: request.seed,
-      maskSize: max(1, model.operators.count / 14), partitionCount: method == .salience ? 1 : 8,
-      denseCount: 16)
+      hasGradients: method == .salience)
     let options = SensitivityTable.Options(
       method: method.rawValue, seed: request.seed,
       passCount: Self.passCount(method, design, model, formats),
@@ -180,10 +178,6 @@ extension Workbench {
     let variants = VariantStore(
       model: model, statistics: statistics.operators,
       quantizer: OperatorQuantizer(quantizer, pool: context.pool))
-    let settled = SettledPlans(
-      SensitivityTable(
-        model: model.identity, metric: meter.metric, calibration: windows.calibration,
-        options: options, activationCost: 0, rows: []))
     let estimation: any SensitivityEstimation
     switch MaskGuidedEstimation.Method(rawValue: options.method) {
     case .swap, .predictionDifference:
@@ -196,13 +190,17 @@ extension Workbench {
         model: model, formats: options.formats, design: design, variants: variants,
         seed: options.seed, loss: meter.loss)
     case .masks, .salience, nil:
+      let settled = SettledPlans(
+        SensitivityTable(
+          model: model.identity, metric: meter.metric, calibration: windows.calibration,
+          options: options, activationCost: 0, rows: []))
       estimation = MaskGuidedEstimation(
         model: model, formats: options.formats, design: design, variants: variants,
         statistics: statistics.operators, gradients: statistics.gradients,
         // The whole text: what a token's row is worth is how often the token comes.
         tokenShares: try calibrationWindows(source, calibration, count: .max)
           .tokenShares(vocabularySize: model.vocabularySize),
-        isSettled: { try settled.isSettled($0) }, loss: meter.loss)
+        isSettled: settled.isSettled, loss: meter.loss)
     }
     FreedMemory.giveBack()
     progress.begin("measure", total: estimation.stepCount)
@@ -212,17 +210,17 @@ extension Workbench {
     }
     let activationCost = max(0, try meter.loss(meter.withQuantizedActivations()))
     let keyValueCosts = try self.keyValueCosts(meter)
+    let passesMade = estimate.passCount < options.passCount ? estimate.passCount : nil
     let passes =
-      estimate.passCount < options.passCount
-      ? "\(estimate.passCount) of \(options.passCount) passes, then plans stopped changing"
-      : "\(options.passCount) passes"
+      passesMade.map { "\($0) of \(options.passCount) passes, then plans stopped changing" }
+      ?? "\(options.passCount) passes"
     progress.end(
       "\(passes), \(estimate.rows.count) operators × \(options.formats.count) formats")
     journal.remove()
     var table = SensitivityTable(
       model: model.identity, metric: meter.metric, calibration: windows.calibration,
       options: options, activationCost: activationCost, rows: estimate.rows)
-    table.passesMade = estimate.passCount < options.passCount ? estimate.passCount : nil
+    table.passesMade = passesMade
     table.keyValueCosts = keyValueCosts.isEmpty ? nil : keyValueCosts
     table.activationCosts = statistics.gradients.map { gradients in
       let predicted = ActivationSalience.costs(
