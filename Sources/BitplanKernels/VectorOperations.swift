@@ -3,8 +3,8 @@ internal import CBitplanKernels
 /// The float operations of a forward pass other than matrix products.
 ///
 /// They use the fastest instructions at hand and return the same bits on every CPU: sums run over
-/// 16 lanes (element i in lane i mod 16) that are then added pairwise, and there are no fused
-/// multiply-adds. Counts must agree; outputs may be the same memory as inputs.
+/// 16 lanes (element i in lane i mod 16) that are then added pairwise, and multiply-adds are fused
+/// only where that is said. Counts must agree; outputs may be the same memory as inputs.
 public enum VectorOperations {
   private nonisolated(unsafe) static let table: UnsafePointer<bp_vector_operations> = {
     guard let table = bp_vector_operations_for(InstructionSet.best.identifier) else {
@@ -108,6 +108,23 @@ public enum VectorOperations {
   ) {
     precondition(x.count == out.count, "counts must agree")
     table.pointee.add_scaled(x.baseAddress, scale, out.baseAddress, Int64(x.count))
+  }
+
+  /// Elements of a row of ``addProducts(_:stride:of:depth:into:count:)``.
+  public static let productLanes = Int(BP_PRODUCT_LANES)
+
+  /// `out[i] += Σ_k factors[k · stride + i] · x[k]`: some rows of a symmetric matrix, given by its
+  /// columns, times the rows of `x`. Each product is fused with its sum, in the order of `k`.
+  ///
+  /// - Parameters:
+  ///   - factors: `depth` rows of `count` elements, `stride` apart.
+  ///   - x: `[depth, productLanes]`.
+  ///   - out: `[count, productLanes]`.
+  public static func addProducts(
+    _ factors: UnsafePointer<Float>, stride: Int, of x: UnsafePointer<Float>, depth: Int,
+    into out: UnsafeMutablePointer<Float>, count: Int
+  ) {
+    table.pointee.add_products(factors, Int64(stride), x, Int64(depth), out, Int64(count))
   }
 
   /// `out = x − code · scale`: what quantizing activations to 8 bits with one scale for every

@@ -1,8 +1,10 @@
 // The vector operations, written once on vectors of 16 floats and compiled for every instruction
 // set by the file that includes this one. Only correctly rounded operations in a fixed order are
-// used (no fused multiply-adds, no approximate instructions), so all give the same bits.
+// used (no approximate instructions; fused multiply-adds only where the code names them), so all give
+// the same bits.
 //
-// The includer defines BP_VECTOR_TABLE, the name of the table, and pushes the target attribute.
+// The includer defines BP_VECTOR_TABLE, the name of the table, and BP_VECTOR_TILE, how many vectors
+// side by side leave registers for four rows of them, and pushes the target attribute.
 
 #include "internal.h"
 
@@ -298,7 +300,75 @@ static void rounding_error(const float *x, int64_t group, int64_t count, float *
   }
 }
 
+/// `add_products` for `rows` rows, whose factors are at `factors[k · stride …]`.
+BP_INLINE void add_row_products(
+    const int rows, const float *factors, int64_t stride, const float *x, int64_t depth,
+    float *out) {
+  for (int first = 0; first < BP_PRODUCT_LANES; first += 16 * BP_VECTOR_TILE) {
+    vec sums[4][BP_VECTOR_TILE];
+    BP_UNROLL for (int row = 0; row < rows; row++) {
+      BP_UNROLL for (int v = 0; v < BP_VECTOR_TILE; v++) {
+        sums[row][v] = load(out + row * BP_PRODUCT_LANES + first + 16 * v, 16);
+      }
+    }
+    for (int64_t k = 0; k < depth; k++) {
+      vec values[BP_VECTOR_TILE];
+      BP_UNROLL for (int v = 0; v < BP_VECTOR_TILE; v++) {
+        values[v] = load(x + k * BP_PRODUCT_LANES + first + 16 * v, 16);
+      }
+      BP_UNROLL for (int row = 0; row < rows; row++) {
+        const vec factor = splat(factors[k * stride + row]);
+        BP_UNROLL for (int v = 0; v < BP_VECTOR_TILE; v++) {
+          sums[row][v] = __builtin_elementwise_fma(values[v], factor, sums[row][v]);
+        }
+      }
+    }
+    BP_UNROLL for (int row = 0; row < rows; row++) {
+      BP_UNROLL for (int v = 0; v < BP_VECTOR_TILE; v++) {
+        store(out + row * BP_PRODUCT_LANES + first + 16 * v, sums[row][v], 16);
+      }
+    }
+  }
+}
+
+/// Rows of `x` and of `out` whose factors are copied together: a stride of a power of two puts all
+/// factors of a row of `out` in one set of the first-level cache, which has room for few.
+#define PRODUCT_DEPTH 16
+#define PRODUCT_ROWS 16
+
+static void add_products(
+    const float *factors, int64_t stride, const float *x, int64_t depth, float *out,
+    int64_t count) {
+  for (int64_t begin = 0; begin < depth; begin += PRODUCT_DEPTH) {
+    const int64_t deep = BP_MIN(PRODUCT_DEPTH, depth - begin);
+    const float *source = factors + begin * stride;
+    for (int64_t first = 0; first < count; first += PRODUCT_ROWS) {
+      const int64_t rows = BP_MIN(PRODUCT_ROWS, count - first);
+      float copy[PRODUCT_DEPTH * PRODUCT_ROWS];
+      for (int64_t k = 0; k < deep; k++) {
+        const float *line = source + k * stride + first;
+        store(copy + k * PRODUCT_ROWS, load(line, rows), 16);
+      }
+      int64_t row = 0;
+      for (; row + 4 <= rows; row += 4) {
+        // The factors after the next, a few at a time: a burst of them would hold up all loads.
+        for (int64_t k = row / 4; k < deep; k += PRODUCT_ROWS / 4) {
+          __builtin_prefetch(source + k * stride + first + 2 * PRODUCT_ROWS);
+        }
+        add_row_products(
+            4, copy + row, PRODUCT_ROWS, x + begin * BP_PRODUCT_LANES, deep,
+            out + (first + row) * BP_PRODUCT_LANES);
+      }
+      for (; row < rows; row++) {
+        add_row_products(
+            1, copy + row, PRODUCT_ROWS, x + begin * BP_PRODUCT_LANES, deep,
+            out + (first + row) * BP_PRODUCT_LANES);
+      }
+    }
+  }
+}
+
 const bp_vector_operations BP_VECTOR_TABLE = {
     rms_norm, layer_norm, softmax, silu_multiply, gelu, add, dot, add_scaled, key_scores,
-    weighted_sum, rounding_error,
+    weighted_sum, rounding_error, add_products,
 };

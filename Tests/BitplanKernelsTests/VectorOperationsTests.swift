@@ -94,6 +94,32 @@ struct VectorOperationsTests {
     }
   }
 
+  @Test(
+    "rows of products are fused sums in order", arguments: [(1, 1), (7, 3), (16, 64), (37, 130)])
+  func products(_ count: Int, _ depth: Int) {
+    let lanes = VectorOperations.productLanes
+    var generator = SeededGenerator(state: 17)
+    let stride = count + 5
+    let factors = generator.floats(depth * stride)
+    let x = generator.floats(depth * lanes)
+    let before = generator.floats(count * lanes)
+    var after = before
+    after.withUnsafeMutableBufferPointer {
+      VectorOperations.addProducts(
+        factors, stride: stride, of: x, depth: depth, into: $0.baseAddress!, count: count)
+    }
+    var expected = before
+    for row in 0..<count {
+      for k in 0..<depth {
+        for lane in 0..<lanes {
+          expected[row * lanes + lane].addProduct(
+            factors[k * stride + row], x[k * lanes + lane])
+        }
+      }
+    }
+    #expect(firstDifference(expected, after) == nil)
+  }
+
   @Test("all instruction sets return the same bits", arguments: InstructionSet.supported, counts)
   func sameBits(_ set: InstructionSet, _ count: Int) throws {
     var generator = SeededGenerator(state: 18)

@@ -15,10 +15,10 @@ typedef struct {
   const float *a, *b;
 } run;
 
-enum { operation_count = 11 };
+enum { operation_count = 12 };
 static const char *const names[operation_count] = {
     "rms_norm", "layer_norm", "softmax",    "silu_multiply", "gelu",         "add",
-    "dot",      "add_scaled", "key_scores", "key_scores 64", "weighted_sum",
+    "dot",      "add_scaled", "key_scores", "key_scores 64", "weighted_sum", "add_products",
 };
 
 /// Runs operation `index`; writes at most `count` results and returns how many.
@@ -28,8 +28,15 @@ static int64_t apply(const run *r, int index, float *out) {
   const int64_t rows = 5, size = index == 9 ? 64 : n;
   const int64_t elements = index >= 8 ? rows * size : n;
   buffer a = copy_to_buffer(r->a, (size_t)elements * 4, r->where);
-  buffer b = copy_to_buffer(r->b, (size_t)(index == 10 ? rows : index >= 8 ? size : n) * 4, r->where);
-  const int64_t results = index == 6 ? 1 : index == 8 || index == 9 ? rows : n;
+  const int64_t others = index == 11 ? rows * BP_PRODUCT_LANES
+      : index == 10                  ? rows
+      : index >= 8                   ? size
+                                     : n;
+  buffer b = copy_to_buffer(r->b, (size_t)others * 4, r->where);
+  const int64_t results = index == 6 ? 1
+      : index == 8 || index == 9     ? rows
+      : index == 11                  ? n * BP_PRODUCT_LANES
+                                     : n;
   buffer y = make_buffer((size_t)results * 4, r->where);
   float *target = y.data;
   switch (index) {
@@ -49,7 +56,11 @@ static int64_t apply(const run *r, int index, float *out) {
       break;
     case 8:
     case 9: r->table->key_scores(b.data, a.data, size, rows, size, 0.125f, target); break;
-    default: r->table->weighted_sum(b.data, a.data, n, rows, n, target); break;
+    case 10: r->table->weighted_sum(b.data, a.data, n, rows, n, target); break;
+    default:
+      for (int64_t i = 0; i < results; i++) target[i] = r->a[i % n];
+      r->table->add_products(a.data, n, b.data, rows, target, n);
+      break;
   }
   memcpy(out, target, (size_t)results * 4);
   free_buffer(&a);
@@ -70,7 +81,7 @@ void check_vector_operations(void) {
   const bp_vector_operations *scalar = bp_vector_operations_for(BP_ISA_SCALAR);
   for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
     for (int index = 0; index < operation_count; index++) {
-      float expected[largest], actual[largest];
+      static float expected[largest * BP_PRODUCT_LANES], actual[largest * BP_PRODUCT_LANES];
       const run reference = {scalar, AFTER_GUARD, counts[i], a, b};
       const int64_t results = apply(&reference, index, expected);
       hash_results(expected, results);

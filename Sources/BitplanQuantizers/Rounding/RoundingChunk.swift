@@ -1,5 +1,4 @@
 internal import BitplanKernels
-internal import CBLAS
 
 /// Some rows of an operator while their codes are found, input features first: element `(k, r)` of
 /// every matrix is at `k · height + r`, so that rows lie side by side in vectors.
@@ -8,7 +7,7 @@ internal import CBLAS
 /// forward (GPTQ) or lowers the objective. What values codes stand for is up to the grids.
 struct RoundingChunk<Grids: RoundingGrids>: Sendable {
   /// Input features that are rounded between two matrix products.
-  private static var blockSize: Int { 32 }
+  private static var blockSize: Int { 16 }
   private static var lanes: Int { Lanes.count }
 
   /// The grids of the rows.
@@ -22,11 +21,12 @@ struct RoundingChunk<Grids: RoundingGrids>: Sendable {
   private let gradient: FloatMatrix
   private let work: FloatMatrix
   private let errors: FloatMatrix
-  /// The change of one span's values, `[span][height]`, and of one parameter, `[height]`.
+  /// The old values of one span minus the new ones, `[span][height]`, and of one parameter, `[height]`.
   private let change: FloatMatrix
   private let step: FloatMatrix
 
   init(_ curvature: InputCurvature, grids: Grids) {
+    precondition(Lanes.height == VectorOperations.productLanes, "products are of whole rows")
     self.curvature = curvature
     self.grids = grids
     let size = curvature.size
@@ -72,7 +72,7 @@ struct RoundingChunk<Grids: RoundingGrids>: Sendable {
       descend()
       refit()
     }
-    if refinements > 0 { descend() }
+    if refinements > 0 { descend(isLast: true) }
   }
 
   /// GPTQ: rounds input features in ``InputCurvature/order``, each to the nearest value after
@@ -99,17 +99,11 @@ struct RoundingChunk<Grids: RoundingGrids>: Sendable {
                 load(b.weights + column * height + lane) - load(b.values + column * height + lane)
               store(e, error + lane)
             }
-            for later in place + 1..<max(end, place + 1) {
-              addScaled(error, m[place * size + later], to: b.work + later * height)
-            }
+            add(error, 1, m + place * size, to: b.work, place + 1..<end)
           }
-          if end < size {
-            // work[rest] += M[block, rest]ᵀ · errors[block]
-            cblas_sgemm(
-              CblasRowMajor, CblasTrans, CblasNoTrans, Int32(size - end), Int32(height),
-              Int32(end - begin), 1, m + begin * size + end, Int32(size),
-              b.errors + begin * height, Int32(height), 1, b.work + end * height, Int32(height))
-          }
+          // work[rest] += M[block, rest]ᵀ · errors[block]
+          add(
+            b.errors + begin * height, end - begin, m + begin * size, to: b.work, end..<size)
           begin = end
         }
       }
@@ -118,16 +112,18 @@ struct RoundingChunk<Grids: RoundingGrids>: Sendable {
         store(load(b.weights + index) - load(b.values + index), b.work + index)
       }
       curvature.matrix.withUnsafeBufferPointer { h in
-        cblas_sgemm(
-          CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(size), Int32(height), Int32(size), 1,
-          h.baseAddress, Int32(size), b.work, Int32(height), 0, b.gradient, Int32(height))
+        b.gradient.update(repeating: 0, count: size * height)
+        add(b.work, size, h.baseAddress!, to: b.gradient, 0..<size)
       }
     }
   }
 
   /// One sweep of coordinate descent: every code in turn becomes the best one while all others
   /// stay. The objective never rises.
-  func descend() {
+  ///
+  /// - Parameter isLast: the gradient is not needed any more, so it is kept right only for codes that
+  ///   are still to come.
+  func descend(isLast: Bool = false) {
     let height = Lanes.height
     Buffers(self).run { b in
       curvature.matrix.withUnsafeBufferPointer { matrix in
@@ -151,18 +147,12 @@ struct RoundingChunk<Grids: RoundingGrids>: Sendable {
               store(load(b.errors + at) - load(b.values + at), b.errors + at)
             }
             // errors now holds the old value minus the new one.
-            for other in begin..<end {
-              addScaled(
-                b.errors + column * height, h[column * size + other],
-                to: b.gradient + other * height)
-            }
+            let first = isLast ? column : begin
+            add(b.errors + column * height, 1, h + column * size, to: b.gradient, first..<end)
           }
-          for (first, last) in [(0, begin), (end, size)] where first < last {
-            cblas_sgemm(
-              CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(last - first), Int32(height),
-              Int32(end - begin), 1, h + first * size + begin, Int32(size),
-              b.errors + begin * height, Int32(height), 1, b.gradient + first * height,
-              Int32(height))
+          for others in isLast ? [end..<size] : [0..<begin, end..<size] {
+            add(
+              b.errors + begin * height, end - begin, h + begin * size, to: b.gradient, others)
           }
           begin = end
         }
@@ -190,10 +180,9 @@ struct RoundingChunk<Grids: RoundingGrids>: Sendable {
                   into: b.errors + column * height)
               }
               // work = H of the span · basis.
-              cblas_sgemm(
-                CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(count), Int32(height),
-                Int32(count), 1, h + begin * size + begin, Int32(size), b.errors + begin * height,
-                Int32(height), 0, b.work, Int32(height))
+              b.work.update(repeating: 0, count: count * height)
+              add(
+                b.errors + begin * height, count, h + begin * size + begin, to: b.work, 0..<count)
               move(parameter, span: index, begin, count, b)
             }
           }
@@ -202,11 +191,8 @@ struct RoundingChunk<Grids: RoundingGrids>: Sendable {
             grids.value(
               column: column, codes: b.codes + column * height, into: b.values + column * height)
           }
-          for (first, last) in [(0, begin), (begin + count, size)] where first < last {
-            cblas_sgemm(
-              CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(last - first), Int32(height),
-              Int32(count), -1, h + first * size + begin, Int32(size), b.change, Int32(height), 1,
-              b.gradient + first * height, Int32(height))
+          for others in [0..<begin, begin + count..<size] {
+            add(b.change, count, h + begin * size, to: b.gradient, others)
           }
         }
       }
@@ -241,10 +227,23 @@ struct RoundingChunk<Grids: RoundingGrids>: Sendable {
       for lane in stride(from: 0, to: height, by: Self.lanes) {
         let (inside, whole) = (column * height + lane, (begin + column) * height + lane)
         let step = load(b.step + lane)
-        store(load(b.change + inside) + load(b.errors + whole) * step, b.change + inside)
+        store(load(b.change + inside) - load(b.errors + whole) * step, b.change + inside)
         store(load(b.gradient + whole) - load(b.work + inside) * step, b.gradient + whole)
       }
     }
+  }
+
+  // MARK: Products
+
+  /// `target[rows] += factors[k, rows]ᵀ · source[k]` for `depth` rows of the source: what changes of
+  /// some input features do to others. `factors` are as many rows of the curvature or its factor.
+  private func add(
+    _ source: UnsafePointer<Float>, _ depth: Int, _ factors: UnsafePointer<Float>,
+    to target: UnsafeMutablePointer<Float>, _ rows: Range<Int>
+  ) {
+    VectorOperations.addProducts(
+      factors + rows.lowerBound, stride: size, of: source, depth: depth,
+      into: target + rows.lowerBound * Lanes.height, count: rows.count)
   }
 
   // MARK: Vectors
@@ -282,13 +281,5 @@ struct RoundingChunk<Grids: RoundingGrids>: Sendable {
     _ source: UnsafeMutablePointer<Float>, to target: UnsafeMutablePointer<Float>
   ) {
     target.update(from: source, count: Lanes.height)
-  }
-
-  @inline(__always)
-  private func addScaled(
-    _ source: UnsafeMutablePointer<Float>, _ factor: Float,
-    to target: UnsafeMutablePointer<Float>
-  ) {
-    Lanes.addScaled(source, factor, to: target)
   }
 }

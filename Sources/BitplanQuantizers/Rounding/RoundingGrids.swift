@@ -47,17 +47,6 @@ enum Lanes {
     UnsafeMutableRawPointer(address).storeBytes(of: value, as: Vector.self)
   }
 
-  /// `target += source · factor` over `[height]`.
-  @inline(__always)
-  static func addScaled(
-    _ source: UnsafeMutablePointer<Float>, _ factor: Float,
-    to target: UnsafeMutablePointer<Float>
-  ) {
-    for lane in stride(from: 0, to: height, by: count) {
-      store(load(target + lane) + load(source + lane) * factor, target + lane)
-    }
-  }
-
   /// The address of a matrix that its owner keeps.
   static func address(_ matrix: FloatMatrix) -> UnsafeMutablePointer<Float> {
     matrix.withUnsafeMutableBufferPointer { $0.baseAddress! }

@@ -17,26 +17,24 @@ enum TriangularFactor {
     let size = matrix.columns
     openblas_set_num_threads(1)
     // Cholesky gives a lower factor; with rows and columns in reverse it is the upper one.
-    matrix.withUnsafeBufferPointer { h in
-      factor.withUnsafeMutableBufferPointer { target in
-        for row in 0..<size {
-          let source = order[size - 1 - row] * size
-          for column in 0...row {
-            target[row * size + column] = h[source + order[size - 1 - column]]
-          }
-          for column in row + 1..<max(size, row + 1) { target[row * size + column] = 0 }
-        }
-      }
+    let source = Address(base: matrix)
+    let target = Address(base: factor)
+    pool.deal(size) { row, _ in
+      let (to, from) = (target.base + row * size, source.base + order[size - 1 - row] * size)
+      for column in 0...row { to[column] = from[order[size - 1 - column]] }
     }
     guard cholesky(factor, pool) else { return false }
-    factor.withUnsafeMutableBufferPointer { buffer in
-      var values = buffer
-      // Element (i, j) of the reversed matrix stands where (n−1−i, n−1−j) stood.
-      values.reverse()
-      let scales = (0..<size).map { 1 / values[$0 * size + $0] }
-      for row in 0..<size {
-        for column in row..<size { values[row * size + column] *= scales[column] }
+    // Element (i, j) stands where (n−1−i, n−1−j) stood, over the pivot of its column.
+    let pivots = (0..<size).map { 1 / target.base[$0 * (size + 1)] }
+    pool.deal((size + 1) / 2) { row, _ in
+      let (upper, lower) = (target.base + row * size, target.base + (size - 1 - row) * size)
+      for column in 0..<(row == size - 1 - row ? (size + 1) / 2 : size) {
+        let (here, there) = (upper[column], lower[size - 1 - column])
+        upper[column] = there * pivots[size - 1 - column]
+        lower[size - 1 - column] = here * pivots[column]
       }
+      upper.update(repeating: 0, count: row)
+      lower.update(repeating: 0, count: size - 1 - row)
     }
     return true
   }
@@ -77,8 +75,14 @@ enum TriangularFactor {
     }
   }
 
-  /// Shared by the threads, which write disjoint tiles.
+  /// Shared by the threads, which write disjoint tiles or rows of a matrix that is kept meanwhile.
   private struct Address: @unchecked Sendable {
     let base: UnsafeMutablePointer<Float>
+
+    init(base: UnsafeMutablePointer<Float>) { self.base = base }
+
+    init(base matrix: FloatMatrix) {
+      base = matrix.withUnsafeMutableBufferPointer { $0.baseAddress! }
+    }
   }
 }

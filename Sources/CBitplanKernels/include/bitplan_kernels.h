@@ -270,7 +270,11 @@ void bp_dequantize_row_float16(
     const uint16_t *w, int64_t row, int64_t input_features, float *out);
 
 // Vector operations of a forward pass. Sums run over 16 lanes (element i in lane i mod 16), then
-// lanes are added pairwise: i with i + 8, i + 4, i + 2, i + 1. No fused multiply-adds.
+// lanes are added pairwise: i with i + 8, i + 4, i + 2, i + 1. No fused multiply-adds except where
+// said.
+
+/// Elements of a row in `add_products`.
+#define BP_PRODUCT_LANES 64
 
 typedef struct {
   /// out = x · weight / sqrt(mean(x²) + eps).
@@ -302,6 +306,12 @@ typedef struct {
   /// What quantizing activations to 8 bits leaves of `count` values, with one scale for every
   /// `group` of them: `out = x − code · scale`, codes and scales as `bp_quantize` finds them.
   void (*rounding_error)(const float *x, int64_t group, int64_t count, float *out);
+  /// `out[i][r] += Σ_k factors[k · stride + i] · x[k][r]` for `count` rows of `out` and `depth` rows
+  /// of `x`, each of `BP_PRODUCT_LANES` elements. Products are fused with their sums, in the order
+  /// of `k`.
+  void (*add_products)(
+      const float *factors, int64_t stride, const float *x, int64_t depth, float *out,
+      int64_t count);
 } bp_vector_operations;
 
 /// The vector operations for `isa`, or NULL where it is not supported.
