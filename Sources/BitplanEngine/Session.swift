@@ -28,12 +28,13 @@ public final class Session {
     didSet {
       guard keyValueFormat != oldValue else { return }
       position = 0
+      options.cache = keyValueFormat
       pass = makePass()
     }
   }
 
   private let products: MatrixProducts
-  private let chunk: Int
+  private var options: PassOptions
   private var pass: any ForwardPass
   /// Logits of all tokens of one call; as many rows as the last such call had tokens.
   private var allLogits: FloatMatrix?
@@ -47,20 +48,22 @@ public final class Session {
   ///   - keyValueFormat: how keys and values are kept; encoders keep none.
   ///   - chunk: most tokens of a language model that go through a layer together. Fewer take less
   ///     memory, more reuse every unpacked weight more often.
+  ///   - isLayerwise: hold keys and values of one layer alone. Such a session takes whole sequences
+  ///     through a layer at a time (``hiddenStates(of:beforeLayer:)``, ``run(layer:on:)``,
+  ///     ``forEachLogits(of:_:)``) and cannot continue one.
   public init(
     _ model: Model, context: KernelContext, capacity: Int, keyValueFormat: KeyValueFormat = .float,
-    chunk: Int = Session.largestChunk
+    chunk: Int = Session.largestChunk, isLayerwise: Bool = false
   ) {
     precondition(capacity > 0, "a session must hold at least one token")
     self.model = model
     self.context = context
     self.capacity = min(capacity, model.maximumTokens)
     self.keyValueFormat = keyValueFormat
-    self.chunk = chunk
+    options = PassOptions(cache: keyValueFormat, chunk: chunk, isLayerwise: isLayerwise)
     products = MatrixProducts(weights: model.weights, context: context)
     pass = model.architecture.makeForwardPass(
-      vectors: model.vectors, products: products, capacity: self.capacity, cache: keyValueFormat,
-      chunk: chunk)
+      vectors: model.vectors, products: products, capacity: self.capacity, options: options)
     lastRow = FloatMatrix(
       rows: 1,
       columns: model.objective == .nextToken ? model.vocabularySize : pass.hidden.columns)
@@ -80,8 +83,7 @@ public final class Session {
 
   private func makePass() -> any ForwardPass {
     model.architecture.makeForwardPass(
-      vectors: model.vectors, products: products, capacity: capacity, cache: keyValueFormat,
-      chunk: chunk)
+      vectors: model.vectors, products: products, capacity: capacity, options: options)
   }
 
   /// Forgets the sequence.
@@ -105,6 +107,7 @@ public final class Session {
   /// - Throws: `EngineError` for an encoder, no tokens, unknown ids, more tokens than fit, and
   ///   logits that are not finite.
   public func forward(_ tokens: [Int], lastOnly: Bool) throws(EngineError) -> FloatMatrix {
+    precondition(!options.isLayerwise, "a layerwise session cannot continue a sequence")
     try check(tokens, for: .nextToken)
     return try logits(count: tokens.count, lastOnly: lastOnly) { chunk in
       pass.start(
@@ -131,6 +134,9 @@ public final class Session {
   private func logits(
     count: Int, lastOnly: Bool, start: (Range<Int>) -> Int
   ) throws(EngineError) -> FloatMatrix {
+    precondition(
+      !options.isLayerwise || count <= pass.chunkCapacity,
+      "a layerwise session has no keys of the chunks before")
     let result = lastOnly ? lastRow : allLogitsMatrix(rows: count)
     let isOneChunk = count <= pass.chunkCapacity
     let buffer = isOneChunk || lastOnly ? result : allLogitsChunk
@@ -180,10 +186,10 @@ public final class Session {
     while begin < tokens.count {
       let chunk = begin..<min(begin + pass.chunkCapacity, tokens.count)
       pass.start(Array(tokens[chunk]), position: begin)
-      for index in 0..<layer { pass.runLayer(index, count: chunk.count, position: begin) }
       copyRows(pass.hidden, chunk.count, to: result, at: begin)
       begin = chunk.upperBound
     }
+    for index in 0..<layer { try run(layer: index, on: result) }
     return result
   }
 

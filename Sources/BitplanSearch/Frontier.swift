@@ -64,21 +64,15 @@ public enum Frontier {
         Double(tileBytes(formats[$0], inputFeatures)) / Double(PackedLayout.tileHeight)
       })
 
-    var assignments: [[Int]] = order.indices.map { [Int](repeating: $0, count: rows.count) }
-    for price in partition.prices(count: 2 * pointLimit) {
-      let used = partition.mostUsed(price: price)
-      for count in Set([2, segmentLimit]).sorted() where count <= segmentLimit {
-        assignments.append(
-          partition.assignment(price: price, allowed: used.prefix(count).sorted()))
-      }
-    }
-
-    var seen: Set<[Int]> = []
+    // A candidate is kept as a byte a row: hundreds of assignments would be megabytes.
+    let ordered = order.map { formats[$0] }
+    var seen: Set<RowFormats> = []
     var points: [Point] = []
-    for assignment in assignments where seen.insert(assignment).inserted {
+    func add(_ assignment: [Int]) throws(SearchError) {
+      let candidate = RowFormats(assignment, of: ordered)
+      guard seen.insert(candidate).inserted else { return }
       let point = self.point(
-        assignment, partition: partition, formats: order.map { formats[$0] },
-        inputFeatures: inputFeatures, seconds: seconds)
+        assignment, candidate, partition: partition, inputFeatures: inputFeatures, seconds: seconds)
       guard point.seconds.allSatisfy({ $0.isFinite && $0 >= 0 }),
         point.seconds.count == points.first?.seconds.count ?? point.seconds.count
       else {
@@ -88,18 +82,24 @@ public enum Frontier {
       }
       points.append(point)
     }
+    for format in order.indices { try add([Int](repeating: format, count: rows.count)) }
+    for price in partition.prices(count: 2 * pointLimit) {
+      let used = partition.mostUsed(price: price)
+      for count in Set([2, segmentLimit]).sorted() where count <= segmentLimit {
+        try add(partition.assignment(price: price, allowed: used.prefix(count).sorted()))
+      }
+    }
     points = Dominance.undominated(points.map(\.choice)).map { points[$0] }
     return FrontierThinning.thinned(points, to: pointLimit)
   }
 
   private static func point(
-    _ assignment: [Int], partition: RowPartition, formats: [WeightFormat], inputFeatures: Int,
+    _ assignment: [Int], _ rows: RowFormats, partition: RowPartition, inputFeatures: Int,
     seconds: (WeightFormat, Int) -> [Double]
   ) -> Point {
     let loss = assignment.enumerated().reduce(0.0) {
       $0 + partition.loss($1.offset, $1.element)
     }
-    let rows = RowFormats(assignment, of: formats)
     let segments = rows.segments
     let shape = MatrixShape(outputFeatures: assignment.count, inputFeatures: inputFeatures)
     var total: [Double] = []

@@ -53,7 +53,7 @@ public struct CalibrationStatistics {
     let spool = try StatisticsSpool()
     let session = Session(
       model, context: context, capacity: windows.map(\.count).max() ?? 1,
-      chunk: Session.logitBlock)
+      chunk: Session.logitBlock, isLayerwise: true)
     var moments = InputMoments(model, detail: .full)
     session.observer = { index, input, count in moments.observe(index, input, count) }
     let total = windows.count * (model.layerCount + 1)

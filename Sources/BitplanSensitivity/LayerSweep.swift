@@ -57,8 +57,18 @@ final class HiddenStates {
     }
   }
 
-  func load(_ index: Int) throws -> FloatMatrix {
-    let place = places[index]
-    return try file.matrix(place.range, rows: place.rows, columns: place.columns)
+  func load(_ index: Int) throws -> FloatMatrix { try loader(index) }
+
+  /// Reads what was appended so far, for as long as it is held.
+  var loader: LanguageModelEvaluation.Reference.StateLoader {
+    let (file, places) = (file, places)
+    return { index throws(EngineError) in
+      let place = places[index]
+      do {
+        return try file.matrix(place.range, rows: place.rows, columns: place.columns)
+      } catch {
+        throw EngineError("\(error)")
+      }
+    }
   }
 }

@@ -45,7 +45,7 @@ public final class LossMeter {
     if let buffers { return buffers }
     let made = Session(
       model, context: context, capacity: windows.map(\.count).max() ?? 1,
-      chunk: Session.logitBlock)
+      chunk: Session.logitBlock, isLayerwise: true)
     buffers = made
     return made
   }
@@ -99,16 +99,19 @@ public final class LossMeter {
       let operators = model.operators.indices.filter { model.operators[$0].layer == layer }
       gathered.merge(try collector.finish(Array(operators))) { first, _ in first }
     }
-    let states = try (0..<swept.count).map(swept.load)
     switch model.objective {
     case .nextToken:
       let evaluation = try LanguageModelEvaluation(windows: windows)
-      reference = .languageModel(evaluation, try evaluation.reference(session, states: states))
+      reference = .languageModel(
+        evaluation, try evaluation.reference(session, states: swept.loader))
     case .sentenceEmbedding:
       let evaluation = try EncoderEvaluation(sentences: windows)
       let last = model.layerCount
       reference = .encoder(
-        evaluation, try states.map { try session.embed(from: $0, beforeLayer: last) })
+        evaluation,
+        try windows.indices.map {
+          try session.embed(from: swept.load($0), beforeLayer: last)
+        })
     }
     try progress(total, total)
     if let collector {

@@ -62,11 +62,10 @@ package protocol Architecture: Sendable {
     vectors: [FloatMatrix], products: MatrixProducts, capacity: Int
   ) -> any ForwardPass
 
-  /// As ``makeForwardPass(vectors:products:capacity:)``, keys and values kept in `cache`, at most
-  /// `chunk` tokens going through a layer together. Encoders keep no keys and take a sequence whole.
+  /// As ``makeForwardPass(vectors:products:capacity:)``, with buffers as `options` say. Encoders keep
+  /// no keys and take a sequence whole.
   func makeForwardPass(
-    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat,
-    chunk: Int
+    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, options: PassOptions
   ) -> any ForwardPass
 
   /// Reverse mode of one sequence, at most `capacity` tokens long.
@@ -83,11 +82,21 @@ extension Architecture {
   /// Encoders keep no keys and values.
   package func keyValueBytes(tokenCount: Int, format: KeyValueFormat) -> Int { 0 }
   package func makeForwardPass(
-    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat,
-    chunk: Int
+    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, options: PassOptions
   ) -> any ForwardPass {
     makeForwardPass(vectors: vectors, products: products, capacity: capacity)
   }
+}
+
+/// What the buffers of a language model's pass hold.
+package struct PassOptions: Hashable, Sendable {
+  /// How keys and values are kept.
+  package var cache = KeyValueFormat.float
+  /// Most tokens that go through a layer together.
+  package var chunk = DecoderPass.largestChunk
+  /// Whether sequences go through one layer whole before the next begins: keys and values of one
+  /// layer are then enough.
+  package var isLayerwise = false
 }
 
 /// One sequence on its way through a model, layer by layer.

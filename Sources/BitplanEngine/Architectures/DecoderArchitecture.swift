@@ -90,17 +90,15 @@ extension DecoderArchitecture {
     vectors: [FloatMatrix], products: MatrixProducts, capacity: Int
   ) -> any ForwardPass {
     makeForwardPass(
-      vectors: vectors, products: products, capacity: capacity, cache: .float,
-      chunk: DecoderPass.largestChunk)
+      vectors: vectors, products: products, capacity: capacity, options: PassOptions())
   }
 
   package func makeForwardPass(
-    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, cache: KeyValueFormat,
-    chunk: Int
+    vectors: [FloatMatrix], products: MatrixProducts, capacity: Int, options: PassOptions
   ) -> any ForwardPass {
     DecoderPass(
       decoder, vectors: NamedVectors(self.vectors, vectors), products: products,
-      capacity: capacity, cache: cache, largestChunk: chunk)
+      capacity: capacity, options: options)
   }
 
   package func makeBackwardSteps(

@@ -29,7 +29,8 @@ final class DecoderBackward: BackwardSteps {
     pool = context.pool
     let products = MatrixProducts(weights: weights.map { .float($0) }, context: context)
     pass = DecoderPass(
-      decoder, vectors: vectors, products: products, capacity: capacity, largestChunk: capacity)
+      decoder, vectors: vectors, products: products, capacity: capacity,
+      options: PassOptions(chunk: capacity, isLayerwise: true))
     attention = AttentionGradient(
       headCount: decoder.headCount, keyValueHeadCount: decoder.keyValueHeadCount,
       headSize: decoder.headSize, isCausal: true, capacity: capacity,

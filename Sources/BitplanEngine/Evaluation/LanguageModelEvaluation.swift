@@ -65,14 +65,17 @@ public struct LanguageModelEvaluation: Sendable {
   }
 
   /// A reference's last hidden states for all windows, kept so that many models can be compared with
-  /// it: `4 · tokens · width` bytes. Its distributions are made again from them, a block of tokens at a
+  /// it: `4 · tokens · width` bytes, in memory or wherever their loader finds them. Its distributions are made again from them, a block of tokens at a
   /// time, when they are needed: a head's product costs little beside a model's, and kept
   /// distributions would take the vocabulary instead of the width.
   public struct Reference: Sendable {
+    /// Gives the last hidden states of a window.
+    public typealias StateLoader = @Sendable (_ window: Int) throws(EngineError) -> FloatMatrix
+
     /// The model whose head turns states into logits.
     let model: Model
-    /// One `[tokens, width]` for every window.
-    let states: [FloatMatrix]
+    /// The `[tokens, width]` of a window.
+    let states: StateLoader
     /// Negative log-likelihood of every next token.
     let negativeLogLikelihoods: [[Double]]
     /// The windows it belongs to.
@@ -90,7 +93,7 @@ public struct LanguageModelEvaluation: Sendable {
   public func perplexity(of model: Model, _ context: KernelContext) throws(EngineError)
     -> Perplexity
   {
-    try perplexity(Session(model, context: context, capacity: longestWindow))
+    try perplexity(evaluationSession(model, context))
   }
 
   /// Perplexity of the session's model. The session's sequence is forgotten.
@@ -108,27 +111,28 @@ public struct LanguageModelEvaluation: Sendable {
   /// What is kept of `model` for all windows.
   public func reference(of model: Model, _ context: KernelContext) throws(EngineError) -> Reference
   {
-    try reference(Session(model, context: context, capacity: longestWindow))
+    try reference(evaluationSession(model, context))
   }
 
   /// What is kept of the session's model for all windows.
   ///
   /// - Parameter states: the last hidden states of every window, where they are known already.
   public func reference(
-    _ session: Session, states: [FloatMatrix]? = nil,
+    _ session: Session, states: Reference.StateLoader? = nil,
     progress: (_ windowsDone: Int) throws(EngineError) -> Void = { _ in }
   ) throws(EngineError) -> Reference {
-    precondition(states?.count ?? windows.count == windows.count, "states for every window")
     var kept: [FloatMatrix] = []
     var losses: [[Double]] = []
     for (index, window) in windows.enumerated() {
-      let last = if let states { states[index] } else { try Self.lastStates(session, window) }
-      kept.append(last)
+      let last = if let states { try states(index) } else { try Self.lastStates(session, window) }
+      if states == nil { kept.append(last) }
       losses.append(try Self.losses(session, window, last))
       try progress(index + 1)
     }
+    let inMemory = kept
     return Reference(
-      model: session.model, states: kept, negativeLogLikelihoods: losses, windows: windows)
+      model: session.model, states: states ?? { inMemory[$0] }, negativeLogLikelihoods: losses,
+      windows: windows)
   }
 
   /// KL(reference ‖ model) with a kept reference.
@@ -136,7 +140,7 @@ public struct LanguageModelEvaluation: Sendable {
     of model: Model, from reference: Reference, _ context: KernelContext
   ) throws(EngineError) -> Divergence {
     try divergence(
-      Session(model, context: context, capacity: longestWindow), from: reference)
+      evaluationSession(model, context), from: reference)
   }
 
   /// KL(reference ‖ the session's model) with a kept reference: what a search calls hundreds of
@@ -154,7 +158,7 @@ public struct LanguageModelEvaluation: Sendable {
     var total = Accumulator()
     for (index, window) in windows.enumerated() {
       total.append(
-        try Self.compare(session, window, head, reference.states[index]),
+        try Self.compare(session, window, head, try reference.states(index)),
         reference: reference.negativeLogLikelihoods[index])
       try progress(index + 1)
     }
@@ -167,8 +171,8 @@ public struct LanguageModelEvaluation: Sendable {
     of model: Model, from reference: Model, _ context: KernelContext,
     progress: (_ windowsDone: Int) throws(EngineError) -> Void = { _ in }
   ) throws(EngineError) -> Divergence {
-    let session = Session(model, context: context, capacity: longestWindow)
-    let other = Session(reference, context: context, capacity: longestWindow)
+    let session = evaluationSession(model, context)
+    let other = evaluationSession(reference, context)
     guard reference.vocabularySize == model.vocabularySize else {
       throw EngineError(
         "the vocabularies differ: \(reference.vocabularySize) and \(model.vocabularySize) tokens. "
@@ -195,9 +199,15 @@ public struct LanguageModelEvaluation: Sendable {
     try session.hiddenStates(of: window, beforeLayer: session.model.layerCount)
   }
 
+  private func evaluationSession(_ model: Model, _ context: KernelContext) -> Session {
+    Session(model, context: context, capacity: longestWindow, isLayerwise: true)
+  }
+
   /// A session that turns a reference's states into logits, and holds no more than a block of them.
   private static func headSession(_ model: Model, _ session: Session) -> Session {
-    Session(model, context: session.context, capacity: min(Session.logitBlock, session.capacity))
+    Session(
+      model, context: session.context, capacity: min(Session.logitBlock, session.capacity),
+      isLayerwise: true)
   }
 
   /// What one prediction amounts to.

@@ -17,7 +17,8 @@ final class DecoderPass: ForwardPass {
     let postAttentionNorm: FloatMatrix
     let biases: [FloatMatrix?]
     let firstOperator: Int
-    /// Rotated keys and values, `[keyValueHeads · capacity, headSize]`, head by head.
+    /// Rotated keys and values, `[keyValueHeads · capacity, headSize]`, head by head; those of all
+    /// layers where only one runs at a time.
     let keys: FloatMatrix
     let values: FloatMatrix
     /// The same as codes, in place of ``keys`` and ``values``.
@@ -59,37 +60,43 @@ final class DecoderPass: ForwardPass {
 
   /// Makes the buffers.
   ///
-  /// - Parameter largestChunk: most tokens that go through a layer together.
   init(
     _ decoder: Decoder, vectors: NamedVectors, products: MatrixProducts, capacity: Int,
-    cache: KeyValueFormat = .float, largestChunk: Int = DecoderPass.largestChunk
+    options: PassOptions = PassOptions()
   ) {
     self.decoder = decoder
     self.products = products
     self.capacity = capacity
-    let chunk = min(capacity, largestChunk)
+    let chunk = min(capacity, options.chunk)
     chunkCapacity = chunk
+    let cache = options.cache
+    let isFloat = cache == .float
+    let rows = isFloat ? decoder.keyValueHeadCount * capacity : 0
+    func codes() -> QuantizedCache {
+      QuantizedCache(
+        format: cache, headCount: decoder.keyValueHeadCount, capacity: capacity,
+        headSize: decoder.headSize)
+    }
+    let caches = (0..<(options.isLayerwise ? 1 : decoder.layerCount)).map { _ in
+      (
+        keys: FloatMatrix(rows: rows, columns: decoder.headSize),
+        values: FloatMatrix(rows: rows, columns: decoder.headSize),
+        quantized: isFloat ? nil : Attention.QuantizedOperands(keys: codes(), values: codes())
+      )
+    }
     layers = (0..<decoder.layerCount).map { layer in
       let prefix = "model.layers.\(layer)."
       let names = [
         "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
         "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
       ]
-      let isFloat = cache == .float
-      let rows = isFloat ? decoder.keyValueHeadCount * capacity : 0
-      func codes() -> QuantizedCache {
-        QuantizedCache(
-          format: cache, headCount: decoder.keyValueHeadCount, capacity: capacity,
-          headSize: decoder.headSize)
-      }
+      let (keys, values, quantized) = caches[options.isLayerwise ? 0 : layer]
       return Layer(
         inputNorm: vectors.required(prefix + "input_layernorm.weight"),
         postAttentionNorm: vectors.required(prefix + "post_attention_layernorm.weight"),
         biases: names.map { vectors.optional(prefix + $0 + ".bias") },
         firstOperator: 1 + layer * Place.allCases.count,
-        keys: FloatMatrix(rows: rows, columns: decoder.headSize),
-        values: FloatMatrix(rows: rows, columns: decoder.headSize),
-        quantized: isFloat ? nil : Attention.QuantizedOperands(keys: codes(), values: codes()))
+        keys: keys, values: values, quantized: quantized)
     }
     finalNorm = vectors.required("model.norm.weight")
     rotary = RotaryTable(
