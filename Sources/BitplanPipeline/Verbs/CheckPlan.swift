@@ -49,6 +49,9 @@ extension Workbench {
       if let last, last.segments == segments {
         packed = last.packed
       } else {
+        // Neither the plan before nor the buffers that hold it are needed any more.
+        last = nil
+        meter.releaseBuffers()
         packed = try quantized(source, plan, statistics)
         last = (segments, packed)
       }
@@ -76,8 +79,10 @@ extension Workbench {
     }
     let text = try TextSource(
       path: path, defaultName: "calibration.txt", folder: source.folder, option: "--calibration")
+    // Sentences are short: as many as measured on would tell a loss to no better than a tenth.
+    let isEncoder = source.model.objective == .sentenceEmbedding
     return try windows(
-      source, text, count: count,
+      source, text, count: isEncoder ? 4 * count : count,
       placement: .besides(measured: count, wide: Self.wideCalibrationCount))
   }
 
