@@ -199,6 +199,37 @@ BP_INLINE __m512 bp512_scales(const uint16_t *p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 
+BP_INLINE void bp512_expand_planes(
+    const int32_t bits, const bp_matrix *w, int64_t tile, int64_t begin, int64_t end,
+    const int constant, uint8_t *out) {
+  for (int64_t group = begin; group < end; group++) {
+    const bp512_binary binary =
+        bp512_read_binary(bits, bp_plane_weights_at(w, tile, group), constant);
+    const uint8_t *planes = bp_codes_at(w, tile, group);
+    for (int32_t chunk = 0; chunk < w->group_size; chunk += 32, planes += 64, out += 512) {
+      __m512i unit[8];
+      bp512_unpack_binary(bits, planes, 2 * w->group_size, &binary, unit);
+      BP_UNROLL for (int u = 0; u < 8; u++) _mm512_store_si512(out + 64 * u, unit[u]);
+    }
+  }
+}
+
+/// The groups `[begin, end)` of one tile of binary coding as bytes, `constant` added to each, and
+/// their offsets as floats.
+BP_INLINE void bp512_expand_binary(
+    const bp_matrix *w, int64_t tile, int64_t begin, int64_t end, const int constant,
+    uint8_t *out, float *offsets) {
+  switch (w->bit_width) {
+    case 1: bp512_expand_planes(1, w, tile, begin, end, constant, out); break;
+    case 2: bp512_expand_planes(2, w, tile, begin, end, constant, out); break;
+    case 3: bp512_expand_planes(3, w, tile, begin, end, constant, out); break;
+    default: bp512_expand_planes(4, w, tile, begin, end, constant, out); break;
+  }
+  for (int64_t group = begin; group < end; group++, offsets += BP_TILE_HEIGHT) {
+    _mm512_store_ps(offsets, bp512_scales(bp_offsets_at(w, tile, group)));
+  }
+}
+
 /// The scales of 16 exponents of block floating point: floats with that exponent field.
 BP_INLINE __m512 bp512_exponents(const uint8_t *p) {
   const __m512i exponents = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));

@@ -88,36 +88,6 @@ BP_INLINE void expand_codes(
   }
 }
 
-/// Binary coding as signed bytes, and its offsets beside them.
-BP_INLINE void expand_binary(
-    const int32_t bits, const bp_matrix *w, int64_t tile, int64_t begin, int64_t end,
-    uint8_t *out, float *offsets) {
-  for (int64_t group = begin; group < end; group++, offsets += BP_TILE_HEIGHT) {
-    const bp512_binary binary =
-        bp512_read_binary(bits, bp_plane_weights_at(w, tile, group), 0);
-    const uint8_t *planes = bp_codes_at(w, tile, group);
-    for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
-      __m512i unit[8];
-      bp512_unpack_binary(bits, planes, 2 * w->group_size, &binary, unit);
-      BP_UNROLL for (int u = 0; u < 8; u++) _mm512_store_si512(out + 64 * u, unit[u]);
-      planes += 64;
-      out += 512;
-    }
-    _mm512_store_ps(offsets, bp512_scales(bp_offsets_at(w, tile, group)));
-  }
-}
-
-static void expand_binary_run(
-    const bp_matrix *w, int64_t tile, int64_t begin, int64_t end, uint8_t *codes,
-    float *offsets) {
-  switch (w->bit_width) {
-    case 1: expand_binary(1, w, tile, begin, end, codes, offsets); break;
-    case 2: expand_binary(2, w, tile, begin, end, codes, offsets); break;
-    case 3: expand_binary(3, w, tile, begin, end, codes, offsets); break;
-    default: expand_binary(4, w, tile, begin, end, codes, offsets); break;
-  }
-}
-
 /// 8-bit codes stay unsigned, since u − 128 … u − 0 has no common signed byte; zero points go
 /// beside them.
 BP_INLINE void expand_bytes(
@@ -136,7 +106,7 @@ static void expand_run(
     int32_t *zeros, float *offsets) {
   const int binary = w->family == BP_FAMILY_BINARY;
   switch (binary ? -1 : w->family == BP_FAMILY_NONLINEAR ? 0 : w->bit_width) {
-    case -1: expand_binary_run(w, tile, begin, end, codes, offsets); break;
+    case -1: bp512_expand_binary(w, tile, begin, end, 0, codes, offsets); break;
     case 0: expand_codes(BP_FAMILY_NONLINEAR, 4, w, tile, begin, end, codes); break;
     case 2: expand_codes(BP_FAMILY_INTEGER, 2, w, tile, begin, end, codes); break;
     case 3: expand_codes(BP_FAMILY_INTEGER, 3, w, tile, begin, end, codes); break;

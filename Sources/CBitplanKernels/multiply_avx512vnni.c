@@ -93,22 +93,6 @@ BP_INLINE void expand_codes(
   }
 }
 
-BP_INLINE void expand_binary(
-    const int32_t bits, const bp_matrix *w, int64_t tile, uint8_t *out) {
-  for (int64_t group = 0; group < w->groups; group++) {
-    const bp512_binary binary =
-        bp512_read_binary(bits, bp_plane_weights_at(w, tile, group), 128);
-    const uint8_t *planes = bp_codes_at(w, tile, group);
-    for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
-      __m512i unit[8];
-      bp512_unpack_binary(bits, planes, 2 * w->group_size, &binary, unit);
-      BP_UNROLL for (int u = 0; u < 8; u++) _mm512_store_si512(out + 64 * u, unit[u]);
-      planes += 64;
-      out += 512;
-    }
-  }
-}
-
 BP_INLINE void expand_zero_points(
     const int32_t bits, const bp_matrix *w, int64_t tile, int32_t *out) {
   for (int64_t group = 0; group < w->groups; group++, out += 16) {
@@ -124,26 +108,14 @@ BP_INLINE void expand_width(
   expand_zero_points(bits, w, tile, zeros);
 }
 
-/// A tile of binary coding.
-static void expand_binary_tile(
-    const bp_matrix *w, int64_t tile, uint8_t *codes, int32_t *zeros, float *offsets) {
-  switch (w->bit_width) {
-    case 1: expand_binary(1, w, tile, codes); break;
-    case 2: expand_binary(2, w, tile, codes); break;
-    case 3: expand_binary(3, w, tile, codes); break;
-    default: expand_binary(4, w, tile, codes); break;
-  }
-  for (int64_t group = 0; group < w->groups; group++) {
-    _mm512_store_si512(zeros + group * 16, _mm512_set1_epi32(bp_middle(w)));
-    _mm512_store_ps(offsets + group * 16, bp512_scales(bp_offsets_at(w, tile, group)));
-  }
-}
-
 static void expand_tile(
     const bp_matrix *w, int64_t tile, uint8_t *codes, float *scales, int32_t *zeros,
     float *offsets) {
   switch (w->family == BP_FAMILY_BINARY ? 0 : w->bit_width) {
-    case 0: expand_binary_tile(w, tile, codes, zeros, offsets); break;
+    case 0:
+      bp512_expand_binary(w, tile, 0, w->groups, 128, codes, offsets);
+      expand_zero_points(8, w, tile, zeros);
+      break;
     case 2: expand_width(2, w, tile, codes, zeros); break;
     case 3: expand_width(3, w, tile, codes, zeros); break;
     case 4:

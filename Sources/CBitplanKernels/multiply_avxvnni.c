@@ -8,7 +8,7 @@
 
 // Integer kernels for AVX2 with VNNI on 256-bit registers, in the encoding that needs no AVX-512.
 // vpdpbusd multiplies unsigned weights by signed activations and does not saturate. Everything
-// else is that of `avx2`, and of families only the integer and the binary one are here.
+// else is that of `avx2`, without block floating point and one scale a row.
 
 /// Most tokens that unpack codes in registers.
 #define DECODE_TOKENS 4
@@ -33,8 +33,8 @@ BP_INLINE __m256i broadcast(const int8_t *a) {
 }
 
 /// One tile times `tokens` tokens that lie in blocks of `stride`. `bits` is the width of the codes;
-/// with `expanded`, they lie one a byte in `codes` whatever their width, binary coding as the bytes
-/// that it stands for.
+/// with `expanded`, they lie one a byte in `codes` whatever their width, levels and binary coding
+/// as the bytes that they stand for.
 BP_INLINE void multiply_tile(
     const bp_family family, const int32_t bits, const int expanded, const int tokens,
     const int stride, const uint8_t *codes, const bp_matrix *w, const bp_activations *x,
@@ -156,46 +156,13 @@ BP_INLINE void multiply_width(
   }
 }
 
-#define MULTIPLY_WIDTH(name, family, bits)                                                     \
-  static void name(                                                                            \
-      const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,     \
-      int64_t tile_end, int64_t block_begin, int64_t block_end, uint8_t *scratch) {            \
-    multiply_width(                                                                            \
-        family, bits, w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);         \
-  }
-
-MULTIPLY_WIDTH(multiply_2, BP_FAMILY_INTEGER, 2)
-MULTIPLY_WIDTH(multiply_3, BP_FAMILY_INTEGER, 3)
-MULTIPLY_WIDTH(multiply_4, BP_FAMILY_INTEGER, 4)
-MULTIPLY_WIDTH(multiply_5, BP_FAMILY_INTEGER, 5)
-MULTIPLY_WIDTH(multiply_6, BP_FAMILY_INTEGER, 6)
-MULTIPLY_WIDTH(multiply_8, BP_FAMILY_INTEGER, 8)
-MULTIPLY_WIDTH(multiply_binary_1, BP_FAMILY_BINARY, 1)
-MULTIPLY_WIDTH(multiply_binary_2, BP_FAMILY_BINARY, 2)
-MULTIPLY_WIDTH(multiply_binary_3, BP_FAMILY_BINARY, 3)
-MULTIPLY_WIDTH(multiply_binary_4, BP_FAMILY_BINARY, 4)
+#include "multiply_widths.inc.h"
 
 static void multiply(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch) {
   if (block_begin >= block_end) return;
-  if (w->family == BP_FAMILY_BINARY) {
-    switch (w->bit_width) {
-      case 1: multiply_binary_1(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-      case 2: multiply_binary_2(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-      case 3: multiply_binary_3(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-      default: multiply_binary_4(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    }
-    return;
-  }
-  switch (w->bit_width) {
-    case 2: multiply_2(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 3: multiply_3(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 4: multiply_4(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 5: multiply_5(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 6: multiply_6(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    default: multiply_8(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-  }
+  multiply_for(w)(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
 }
 
 const bp_kernels bp_kernels_avxvnni = {
@@ -206,7 +173,7 @@ const bp_kernels bp_kernels_avxvnni = {
     .scratch_bytes = scratch_bytes,
     .multiply = multiply,
     .multiply_float16 = bp_multiply_float16_avx2,
-    .families = BP_FAMILY_BIT(BP_FAMILY_BINARY),
+    .families = BP_FAMILY_BIT(BP_FAMILY_NONLINEAR) | BP_FAMILY_BIT(BP_FAMILY_BINARY),
 };
 
 #pragma clang attribute pop
