@@ -26,10 +26,13 @@ extension SeededGenerator {
         codes: codes, scales: scales,
         levels: bytes(groups, below: 256).map(TwoLevelCode.init(byte:)))
     case .binary:
-      // Some plane weights together are more than a signed byte holds, and wrap.
+      // In every other group plane weights together are more than a signed byte holds, and wrap.
+      let count = layout.planeWeightsPerGroup
       return .binary(
         codes: codes, scales: scales, offsets: halves(groups, upTo: 0.01),
-        planeWeights: bytes(groups * layout.planeWeightsPerGroup, below: 256))
+        planeWeights: bytes(groups * count, below: 256).enumerated().map { index, weight in
+          index / count % layout.groupCount % 2 == 0 ? weight : weight & 31
+        })
     case .affine, .symmetric, .nonlinear, .perRow, .float16:
       return .integer(
         codes: codes, scales: scales,

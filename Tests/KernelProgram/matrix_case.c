@@ -140,12 +140,14 @@ static void make_integers(matrix_case *c, generator *g) {
                                                : random & top;
     if (s.family != BP_FAMILY_BINARY) continue;
     in.offsets[i] = next_half(g);
-    // 127 together, or 128, which makes codes 0 stand for −128; random ones wrap.
+    // 127 together, or 128, which makes codes 0 stand for −128; random ones wrap in every other
+    // group.
+    const uint8_t some = (i % c->groups + s.tokens) % 2 ? 31 : 255;
     for (int32_t bit = 0; bit < s.bit_width; bit++) {
       const int32_t last = bit == s.bit_width - 1;
       in.plane_weights[i * s.bit_width + bit] = s.pattern == CODES_TOP ? (last ? 127 - 8 * bit : 8)
           : s.pattern == CODES_BOTTOM ? (last ? 128 - 8 * bit : 8)
-                                      : (uint8_t)next_bits(g);
+                                      : (uint8_t)next_bits(g) & some;
     }
   }
   c->codes_bytes = c->tiles * c->groups * 2 * s.bit_width * s.group_size;
