@@ -162,6 +162,16 @@ BP_INLINE void bp512_unpack_binary(
   }
 }
 
+/// Eight units of binary coding of one bit as bytes 0 and 2, whose zero point is 1: shifts, of which
+/// a CPU has more beside its products than tests of bytes.
+BP_INLINE void bp512_unpack_bit(const uint8_t *plane, __m512i unit[8]) {
+  const __m512i bytes = bp512_load(plane), mask = _mm512_set1_epi8(2);
+  unit[0] = _mm512_and_si512(_mm512_slli_epi16(bytes, 1), mask);
+  BP_UNROLL for (int u = 1; u < 8; u++) {
+    unit[u] = _mm512_and_si512(_mm512_srli_epi16(bytes, u - 1), mask);
+  }
+}
+
 /// One plane of 16 zero points as bytes.
 BP_INLINE __m128i bp512_zero_plane(const int32_t bits, const uint8_t *p) {
   if (bits == 8) return _mm_loadu_si128((const __m128i *)p);

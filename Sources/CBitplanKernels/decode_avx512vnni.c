@@ -46,7 +46,9 @@ BP_INLINE void decode(
       }
       for (int32_t chunk = 0; chunk < group_size; chunk += 32) {
         __m512i unit[8];
-        if (family == BP_FAMILY_BINARY) {
+        if (bits == 1) {
+          bp512_unpack_bit(low, unit);
+        } else if (family == BP_FAMILY_BINARY) {
           bp512_unpack_binary(bits, low, 2 * group_size, &binary, unit);
         } else {
           bp512_unpack(bits, low, high, unit);
@@ -65,7 +67,7 @@ BP_INLINE void decode(
         a += 32 * tokens;
       }
       codes += group_bytes;
-      __m512i zero = _mm512_set1_epi32(bp_middle(w));
+      __m512i zero = _mm512_set1_epi32(bits == 1 ? 1 : bp_middle(w));
       if (family == BP_FAMILY_INTEGER && zeros) {
         zero = bp512_zero_points(bits, zeros);
         zeros += 2 * bits;
