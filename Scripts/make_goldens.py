@@ -619,8 +619,8 @@ NONLINEAR = [-127, -92, -71, -54, -40, -28, -17, -7, 3, 13, 25, 37, 51, 68, 87, 
 def families(out):
     """Codes of GPTQ for uneven values: the published loop with the inverse's factor, one row after the
     other, the nearest of all values by exhaustive search. Grids as binary16 numbers that anybody may
-    choose: a scale of either sign for non-linear levels, scales and an offset for binary coding.
-    float64."""
+    choose: a scale of either sign for non-linear levels; a scale, whole plane weights and an offset for
+    binary coding. float64."""
     generator = numpy.random.default_rng(11)
     rows, columns, group, damping = 16, 256, 128, 0.01
     mixing = generator.standard_normal((columns, columns))
@@ -656,14 +656,18 @@ def families(out):
     tensors["nl4.scales"] = numpy.array(scales, dtype=numpy.float32)
     tensors["nl4.codes"] = codes([[numpy.array(NONLINEAR) * s for s in row] for row in scales])
     for bits in [1, 2, 3, 4]:
-        # Uneven on purpose: no two sums of scales are alike.
-        parts = [[[half(peaks[r, g] * 0.47 * 0.53 ** (bits - 1 - b)) for b in range(bits)]
-                  for g in range(groups)] for r in range(rows)]
+        # Uneven on purpose: no two sums of plane weights are alike.
+        weights_of_bits = [1] if bits == 1 else [round(59 * 0.53 ** (bits - 1 - b)) for b in range(bits)]
+        planes = [[weights_of_bits[:-1] + [weights_of_bits[-1] + ((r + g) % 2 if bits > 1 else 0)]
+                   for g in range(groups)] for r in range(rows)]
+        scales = [[half(peaks[r, g] * 0.47 / max(planes[r][g])) for g in range(groups)] for r in range(rows)]
         offsets = [[half(0.01 * peaks[r, g]) for g in range(groups)] for r in range(rows)]
-        levels = [[numpy.array([offsets[r][g] + sum(p if c >> b & 1 else -p
-                                                    for b, p in enumerate(parts[r][g]))
+        levels = [[numpy.array([offsets[r][g] + scales[r][g] * sum(w if c >> b & 1 else -w
+                                                                   for b, w in enumerate(planes[r][g]))
                                 for c in range(2**bits)]) for g in range(groups)] for r in range(rows)]
-        tensors[f"bcq{bits}.scales"] = numpy.array(parts, dtype=numpy.float32)
+        tensors[f"bcq{bits}.scales"] = numpy.array(scales, dtype=numpy.float32)
+        if bits > 1:
+            tensors[f"bcq{bits}.planeWeights"] = numpy.array(planes, dtype=numpy.float32)
         tensors[f"bcq{bits}.offsets"] = numpy.array(offsets, dtype=numpy.float32)
         tensors[f"bcq{bits}.codes"] = codes(levels)
     write_tensors(out / "families.safetensors", tensors)

@@ -11,7 +11,7 @@ public struct KernelSet: Sendable {
   /// Identifies the kernels' arithmetic, layout and speed; part of every profile's key.
   ///
   /// To be increased by one whenever a kernel, the packed layout or the thread pool changes.
-  public static let build = "6"
+  public static let build = "7"
 
   /// A copy of the C library's table, which holds nothing but constants.
   internal nonisolated(unsafe) let table: bp_kernels
@@ -20,7 +20,7 @@ public struct KernelSet: Sendable {
   public init?(_ instructionSet: InstructionSet) {
     guard let pointer = bp_kernels_for(instructionSet.identifier) else { return nil }
     var table = pointer.pointee
-    if bp_lookup_supported() == 0 { table.multiply_lookup = nil }
+    table.multiply_lookup = nil
     self.init(instructionSet, table: table)
   }
 
@@ -35,17 +35,27 @@ public struct KernelSet: Sendable {
     var table = table
     table.families = 0
     table.quantize_tokens = nil
+    return KernelSet(instructionSet, table: table)
+  }
+
+  /// Whether one token is multiplied by `bcq1_g128` through lookup tables instead of masked planes.
+  public var usesLookup: Bool { table.multiply_lookup != nil }
+
+  /// The same set without ``usesLookup``.
+  public var withoutLookup: KernelSet {
+    var table = table
     table.multiply_lookup = nil
     return KernelSet(instructionSet, table: table)
   }
 
-  /// Whether one token is multiplied by binary-coded weights through lookup tables.
-  public var hasLookup: Bool { table.multiply_lookup != nil }
-
-  /// The same set without ``hasLookup``: masked planes do the work, with the same result.
-  public var withoutLookup: KernelSet {
+  /// The same set with ``usesLookup``, or `nil` where this CPU cannot run it. Results are the same;
+  /// which is faster depends on the CPU, so a profile says (`DeviceProfile.usesLookup`).
+  public var withLookup: KernelSet? {
+    guard bp_lookup_supported() != 0, let pointer = bp_kernels_for(instructionSet.identifier),
+      let lookup = pointer.pointee.multiply_lookup
+    else { return nil }
     var table = table
-    table.multiply_lookup = nil
+    table.multiply_lookup = lookup
     return KernelSet(instructionSet, table: table)
   }
 

@@ -60,8 +60,7 @@ internal struct Multiplication: @unchecked Sendable {
     }
     switch layout.format.coding {
     case .float16: return 4
-    case .binary: return layout.format.bitWidth
-    case .affine, .symmetric, .nonlinear, .blockFloat, .perRow, .twoLevel: return 1
+    case .affine, .symmetric, .nonlinear, .blockFloat, .perRow, .twoLevel, .binary: return 1
     }
   }
 

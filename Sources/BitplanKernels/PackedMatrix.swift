@@ -100,7 +100,8 @@ public struct PackedMatrix: Sendable {
     case .binary:
       return .binary(
         codes: codes, scales: each(layout.scalesPerRow, bp_scale),
-        offsets: each(groups, bp_offset))
+        offsets: each(groups, bp_offset),
+        planeWeights: each(groups * layout.planeWeightsPerGroup, bp_plane_weight))
     case .affine, .symmetric, .nonlinear, .perRow, .float16:
       return .integer(
         codes: codes, scales: each(layout.scalesPerRow, bp_scale),

@@ -34,12 +34,13 @@ internal struct Packing {
       writeCodes(codes)
       writeHalves(scales, perRow: 1, to: self.scales)
       bp_pack_bytes(levels.map(\.byte), rows, groups, third.assumingMemoryBound(to: UInt8.self))
-    case .binary(let codes, let scales, let offsets):
+    case .binary(let codes, let scales, let offsets, let planeWeights):
       check(codes)
       bp_pack_bit_planes(
         codes, rows, columns, bits, groupSize, base.assumingMemoryBound(to: UInt8.self))
       writeHalves(scales, perRow: layout.scalesPerRow, to: self.scales)
-      writeHalves(offsets, perRow: layout.groupCount, to: third)
+      bp_pack_offsets(
+        offsets, planeWeights, rows, groups, bits, third.assumingMemoryBound(to: UInt16.self))
     }
   }
 

@@ -1,3 +1,5 @@
+internal import BitplanCore
+internal import BitplanDevices
 public import BitplanKernels
 public import Foundation
 
@@ -35,14 +37,33 @@ public struct Workbench: Sendable {
     guard (1...1024).contains(threads) else {
       throw PipelineError(.invalidInput, "'\(threads)' threads: choose between 1 and 1024.")
     }
-    self.context = KernelContext(kernels: kernels, pool: ThreadPool(threadCount: threads))
-    self.home = home ?? Self.defaultHome()
+    let home = home ?? Self.defaultHome()
+    self.context = Self.measuredChoice(
+      KernelContext(kernels: kernels, pool: ThreadPool(threadCount: threads)), home)
+    self.home = home
     self.progress = progress
     self.cancellation = cancellation
   }
 
   /// The folder for device profiles.
-  public var profilesFolder: URL { home.appending(path: "Profiles") }
+  public var profilesFolder: URL { Self.profilesFolder(home) }
+
+  private static func profilesFolder(_ home: URL) -> URL { home.appending(path: "Profiles") }
+
+  /// This machine's own profile.
+  static func ownProfile(_ key: DeviceProfile.Key, _ home: URL) -> URL {
+    profilesFolder(home).appending(path: "\(CPUIdentity.profileName(key)).json")
+  }
+
+  /// The kernels that this machine's own profile found faster, where there is a choice and a profile.
+  private static func measuredChoice(_ context: KernelContext, _ home: URL) -> KernelContext {
+    guard let lookup = context.kernels.withLookup else { return context }
+    let key = CPUIdentity.key(context)
+    guard let stored = try? ProfileStore.read(ownProfile(key, home)), stored.profile.key == key,
+      stored.profile.usesLookup == true
+    else { return context }
+    return KernelContext(kernels: lookup, pool: context.pool)
+  }
 
   /// `$BITPLAN_HOME`, else the user's data folder as the XDG rules or macOS say.
   static func defaultHome(environment: [String: String] = ProcessInfo.processInfo.environment)

@@ -1,28 +1,28 @@
 internal import BitplanCore
 
-/// The scales and the offset of one group of binary coding: `w ≈ offset + Σ_i ±scale_i`.
+/// The plane weights, the scale and the offset of one group of binary coding:
+/// `w ≈ offset + scale · Σ_i ±planeWeight_i`.
 ///
 /// Two starts, greedy residuals (Guo et al. 2017, "Network Sketching", arXiv:1706.02021) and even
 /// steps, are refined by alternation (Xu et al. 2018, arXiv:1802.00150): codes take the nearest of
-/// the `2^bits` levels, scales and offset the weighted least squares. The better end is kept.
+/// the `2^bits` levels, magnitudes and offset the weighted least squares, rounded to what is stored
+/// (``PlaneGrid``). The better end is kept.
 struct BinaryFit {
-  /// One factor for every bit, and the offset, as the stored binary16 numbers.
-  private(set) var scales: [Float]
-  private(set) var offset: Float
+  /// The magnitudes of the bits, as stored.
+  private let grid: PlaneGrid
+  /// A value of binary16.
+  private let offset: Float
   /// Levels in ascending order with their codes.
   private var ladder: [(level: Float, code: UInt8)] = []
 
   private static let rounds = 8
 
-  private init(scales: [Float], offset: Float) {
-    func stored(_ value: Float) -> Float { Float(Float16(min(max(value, -65_504), 65_504))) }
-    self.scales = scales.map(stored)
-    self.offset = stored(offset)
-    ladder = (0..<1 << scales.count).map { code in
-      let level = self.scales.indices.reduce(self.offset) { sum, bit in
-        code >> bit & 1 == 1 ? sum + self.scales[bit] : sum - self.scales[bit]
-      }
-      return (level, UInt8(code))
+  private init(magnitudes: [Float], offset: Float) {
+    let grid = PlaneGrid(magnitudes: magnitudes)
+    let offset = Float(Float16(min(max(offset, -65_504), 65_504)))
+    (self.grid, self.offset) = (grid, offset)
+    ladder = (0..<1 << magnitudes.count).map { code in
+      (offset + grid.scale * Float(grid.weights.weight(UInt8(code))), UInt8(code))
     }.sorted { $0.level < $1.level }
   }
 
@@ -49,7 +49,7 @@ struct BinaryFit {
       for index in rest.indices { rest[index] -= rest[index] < 0 ? -scale : scale }
     }
     // The last bit is worth most, as in an integer.
-    return BinaryFit(scales: scales.reversed(), offset: mean)
+    return BinaryFit(magnitudes: scales.reversed(), offset: mean)
   }
 
   /// Even steps from the smallest weight to the largest.
@@ -57,7 +57,7 @@ struct BinaryFit {
     let (low, high) = (weights.min() ?? 0, weights.max() ?? 0)
     let step = (high - low) / Float((1 << bits) - 1)
     return BinaryFit(
-      scales: (0..<bits).map { step * Float(1 << $0) / 2 }, offset: low / 2 + high / 2)
+      magnitudes: (0..<bits).map { step * Float(1 << $0) / 2 }, offset: low / 2 + high / 2)
   }
 
   private func alternated(
@@ -66,8 +66,8 @@ struct BinaryFit {
     var best = self
     var (sums, bestError) = best.sums(weights, importance)
     for _ in 0..<Self.rounds {
-      guard let next = sums.leastSquares(bits: scales.count) else { break }
-      let fit = BinaryFit(scales: next.scales, offset: next.offset)
+      guard let next = sums.leastSquares(bits: grid.weights.values.count) else { break }
+      let fit = BinaryFit(magnitudes: next.magnitudes, offset: next.offset)
       let (nextSums, error) = fit.sums(weights, importance)
       guard error < bestError else { break }
       (best, sums, bestError) = (fit, nextSums, error)
@@ -109,7 +109,8 @@ struct BinaryFit {
     var result = FittedRow()
     row.forEachGroup(of: format.groupSize) { weights, importance in
       let fit = best(weights, importance, bits: format.bitWidth)
-      result.scales += fit.scales.map { Float16($0).bitPattern }
+      result.scales.append(Float16(fit.grid.scale).bitPattern)
+      if format.bitWidth > 1 { result.bytes += fit.grid.weights.values }
       result.offsets.append(Float16(fit.offset).bitPattern)
       result.addCodes(weights.count) { codes in
         for index in weights.indices {
@@ -131,8 +132,8 @@ private struct CodeSums {
     weighted = importance
   }
 
-  /// The offset and the scales that suit these codes best; `nil` where they are not determined.
-  func leastSquares(bits: Int) -> (scales: [Float], offset: Float)? {
+  /// The offset and the magnitudes that suit these codes best; `nil` where they are not determined.
+  func leastSquares(bits: Int) -> (magnitudes: [Float], offset: Float)? {
     let size = bits + 1
     var rows = [[Double]](repeating: [Double](repeating: 0, count: size + 1), count: size)
     for code in importance.indices where importance[code] > 0 {
@@ -143,7 +144,7 @@ private struct CodeSums {
       }
     }
     // The matrix is positive semidefinite: elimination needs no exchange of rows. What is too close
-    // to singular, because some codes do not occur, keeps its scales.
+    // to singular, because some codes do not occur, keeps its magnitudes.
     let smallest = rows[0][0] * 1e-9
     for pivot in 0..<size {
       guard rows[pivot][pivot] > smallest else { return nil }

@@ -6,7 +6,7 @@ package struct FittedRow: Sendable {
   var codes: [UInt8] = []
   /// Binary16 patterns.
   var scales: [UInt16] = []
-  /// Exponents, or two-level codes; empty where the coding has none.
+  /// Exponents, two-level codes or plane weights; empty where the coding has none.
   var bytes: [UInt8] = []
   /// Binary16 patterns; empty where the coding has none.
   var offsets: [UInt16] = []
@@ -79,7 +79,9 @@ extension WeightFormat {
         codes: codes, scales: scales,
         levels: rows.flatMap { $0.bytes.map(TwoLevelCode.init(byte:)) })
     case .binary:
-      return .binary(codes: codes, scales: scales, offsets: rows.flatMap(\.offsets))
+      return .binary(
+        codes: codes, scales: scales, offsets: rows.flatMap(\.offsets),
+        planeWeights: rows.flatMap(\.bytes))
     case .nonlinear, .perRow, .affine, .symmetric, .float16:
       return .integer(codes: codes, scales: scales, zeroPoints: [])
     }

@@ -38,6 +38,72 @@ BP_INLINE __m256i bp256_look_up(__m256i codes) {
       _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)bp_nonlinear_bytes)), codes);
 }
 
+/// What turns the planes of one group of one tile of binary coding into bytes, by halves.
+typedef struct {
+  /// A constant minus all plane weights of a row, in all four bytes of the row.
+  __m256i base[2];
+  /// What a bit 1 adds to that: twice its plane weight.
+  __m256i twice[4][2];
+} bp256_binary;
+
+/// 16 bytes, each in all bytes of its 32-bit lane, half of them.
+BP_INLINE __m256i bp256_spread(__m128i bytes, int half) {
+  const __m256i places = _mm256_setr_epi32(
+      0x00000000, 0x01010101, 0x02020202, 0x03030303, 0x04040404, 0x05050505, 0x06060606,
+      0x07070707);
+  return _mm256_shuffle_epi8(
+      _mm256_broadcastsi128_si256(bytes),
+      _mm256_add_epi8(places, _mm256_set1_epi8((char)(8 * half))));
+}
+
+/// Reads the plane weights of a group; `constant` is added to every byte.
+BP_INLINE bp256_binary bp256_read_binary(
+    const int32_t bits, const uint8_t *plane_weights, const int constant) {
+  bp256_binary result;
+  __m128i base = _mm_set1_epi8((char)constant);
+  BP_UNROLL for (int bit = 0; bit < bits; bit++) {
+    const __m128i weight = _mm_loadu_si128((const __m128i *)(plane_weights + 16 * bit));
+    base = _mm_sub_epi8(base, weight);
+    BP_UNROLL for (int half = 0; half < 2; half++) {
+      result.twice[bit][half] = bp256_spread(_mm_add_epi8(weight, weight), half);
+    }
+  }
+  BP_UNROLL for (int half = 0; half < 2; half++) result.base[half] = bp256_spread(base, half);
+  return result;
+}
+
+/// Unit `unit` of a chunk of 8 of binary coding, half a tile, as bytes; planes are `plane_bytes`
+/// apart.
+BP_INLINE __m256i bp256_unpack_binary(
+    const int32_t bits, const uint8_t *planes, int64_t plane_bytes, const bp256_binary *binary,
+    int unit, int half) {
+  const __m256i mask = _mm256_set1_epi8((char)(1 << unit));
+  __m256i result = binary->base[half];
+  BP_UNROLL for (int bit = 0; bit < bits; bit++) {
+    const __m256i bytes = bp256_load(planes + bit * plane_bytes + 32 * half);
+    const __m256i ones = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, mask), mask);
+    result = _mm256_add_epi8(result, _mm256_and_si256(ones, binary->twice[bit][half]));
+  }
+  return result;
+}
+
+/// What is added to the weights of binary coding to make them unsigned, the zero point of the
+/// bytes: with one bit, whose bytes are 0 and 2, small enough for sums of 16 bits.
+BP_INLINE int32_t bp256_binary_zero(const int32_t bits) { return bits == 1 ? 1 : 128; }
+
+/// Unit `unit` of a chunk of 8 of any family, half a tile, as the unsigned bytes that are
+/// multiplied. `low` and `high` are the chunk's parts of two planes; binary coding has all its
+/// planes, `2 · group_size` apart, at `low`.
+BP_INLINE __m256i bp256_unit(
+    const bp_family family, const int32_t bits, const uint8_t *low, const uint8_t *high,
+    int32_t group_size, const bp256_binary *binary, int unit, int half) {
+  if (family == BP_FAMILY_BINARY) {
+    return bp256_unpack_binary(bits, low, 2 * group_size, binary, unit, half);
+  }
+  const __m256i codes = bp256_unpack(bits, low, high, unit, half);
+  return family == BP_FAMILY_NONLINEAR ? bp256_look_up(codes) : codes;
+}
+
 /// One plane of 16 zero points as bytes.
 BP_INLINE __m128i bp256_zero_plane(const int32_t bits, const uint8_t *p) {
   if (bits == 8) return _mm_loadu_si128((const __m128i *)p);
@@ -93,6 +159,13 @@ BP_INLINE __m256 bp256_accumulate(
   return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, y);
 }
 
+/// y + Σ a·t · offset of binary coding, from −Σ a.
+BP_INLINE __m256 bp256_add_offset(
+    __m256 y, __m256 offset, int32_t negated_sum, float activation_scale) {
+  const float scaled = (float)negated_sum * activation_scale;
+  return _mm256_fnmadd_ps(_mm256_set1_ps(scaled), offset, y);
+}
+
 /// Writes the results of one tile for one token.
 BP_INLINE void bp256_store(
     const bp_output *y, int64_t token, int64_t tile, int64_t rows, const __m256 value[2]) {
@@ -111,22 +184,28 @@ BP_INLINE void bp256_store(
   }
 }
 
-/// Codes of one tile, one byte each, to `out` at a multiple of 32.
+/// The bytes of one tile, one a code, to `out` at a multiple of 32.
 BP_INLINE void bp256_expand_tile(
-    const int32_t bits, const int nonlinear, const bp_matrix *w, int64_t tile, uint8_t *out) {
+    const bp_family family, const int32_t bits, const bp_matrix *w, int64_t tile, uint8_t *out) {
   const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
+  const int32_t group_size = w->group_size;
   for (int64_t group = 0; group < w->groups; group++) {
     const uint8_t *low = bp_codes_at(w, tile, group);
-    const uint8_t *high = low + 2 * low_bits * w->group_size;
-    for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
+    const uint8_t *high = low + 2 * low_bits * group_size;
+    bp256_binary binary;
+    if (family == BP_FAMILY_BINARY) {
+      binary = bp256_read_binary(
+          bits, bp_plane_weights_at(w, tile, group), bp256_binary_zero(bits));
+    }
+    for (int32_t chunk = 0; chunk < group_size; chunk += 32) {
       BP_UNROLL for (int u = 0; u < 8; u++) {
         BP_UNROLL for (int half = 0; half < 2; half++) {
-          const __m256i unit = bp256_unpack(bits, low, high, u, half);
           _mm256_store_si256(
-              (__m256i *)(out + 64 * u + 32 * half), nonlinear ? bp256_look_up(unit) : unit);
+              (__m256i *)(out + 64 * u + 32 * half),
+              bp256_unit(family, bits, low, high, group_size, &binary, u, half));
         }
       }
-      low += 64 * low_bits;
+      low += family == BP_FAMILY_BINARY ? 64 : 64 * low_bits;
       high += 64 * high_bits;
       out += 512;
     }

@@ -90,6 +90,12 @@ BP_INLINE void bp512_look_up(__m512i unit[8]) {
   BP_UNROLL for (int u = 0; u < 8; u++) unit[u] = _mm512_shuffle_epi8(levels, unit[u]);
 }
 
+/// The lowest byte of every 32-bit lane in all bytes of the lane.
+BP_INLINE __m512i bp512_spread(__m512i lanes) {
+  return _mm512_shuffle_epi8(
+      lanes, _mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0x00000000));
+}
+
 /// What turns the codes of one group of one tile of a two-level format into bytes.
 typedef struct {
   /// The group scale of a row in both 16-bit halves of its lane.
@@ -109,8 +115,7 @@ BP_INLINE bp512_two_level bp512_read_two_level(const uint8_t *p, const int const
       _mm512_sub_epi8(_mm512_set1_epi32(constant & 255), _mm512_mullo_epi16(scale, zero));
   return (bp512_two_level){
       _mm512_or_si512(scale, _mm512_slli_epi32(scale, 16)),
-      _mm512_shuffle_epi8(
-          offset, _mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0x00000000))};
+      bp512_spread(offset)};
 }
 
 /// Codes of a two-level format as bytes: code · scale ≤ 15 · 16 = 240, so nothing is carried from
@@ -118,6 +123,52 @@ BP_INLINE bp512_two_level bp512_read_two_level(const uint8_t *p, const int const
 BP_INLINE void bp512_apply_two_level(const bp512_two_level *level, __m512i unit[8]) {
   BP_UNROLL for (int u = 0; u < 8; u++) {
     unit[u] = _mm512_add_epi8(_mm512_mullo_epi16(unit[u], level->scale), level->offset);
+  }
+}
+
+/// What turns the planes of one group of one tile of binary coding into bytes.
+typedef struct {
+  /// A constant minus all plane weights of a row.
+  __m512i base;
+  /// What a bit 1 adds to that: twice its plane weight.
+  __m512i twice[4];
+} bp512_binary;
+
+/// Reads the plane weights of a group; `constant` is added to every byte.
+BP_INLINE bp512_binary bp512_read_binary(
+    const int32_t bits, const uint8_t *plane_weights, const int constant) {
+  bp512_binary result;
+  __m128i base = _mm_set1_epi8((char)constant);
+  BP_UNROLL for (int bit = 0; bit < bits; bit++) {
+    const __m128i weight = _mm_loadu_si128((const __m128i *)(plane_weights + 16 * bit));
+    base = _mm_sub_epi8(base, weight);
+    result.twice[bit] = bp512_spread(_mm512_cvtepu8_epi32(_mm_add_epi8(weight, weight)));
+  }
+  result.base = bp512_spread(_mm512_cvtepu8_epi32(base));
+  return result;
+}
+
+/// Eight units of one tile of binary coding as bytes; planes are `plane_bytes` apart.
+BP_INLINE void bp512_unpack_binary(
+    const int32_t bits, const uint8_t *planes, int64_t plane_bytes, const bp512_binary *binary,
+    __m512i unit[8]) {
+  BP_UNROLL for (int u = 0; u < 8; u++) unit[u] = binary->base;
+  BP_UNROLL for (int bit = 0; bit < bits; bit++) {
+    const __m512i bytes = bp512_load(planes + bit * plane_bytes);
+    BP_UNROLL for (int u = 0; u < 8; u++) {
+      const __mmask64 ones = _mm512_test_epi8_mask(bytes, _mm512_set1_epi8((char)(1 << u)));
+      unit[u] = _mm512_mask_add_epi8(unit[u], ones, unit[u], binary->twice[bit]);
+    }
+  }
+}
+
+/// Eight units of binary coding of one bit as bytes 0 and 2, whose zero point is 1: shifts, of which
+/// a CPU has more beside its products than tests of bytes.
+BP_INLINE void bp512_unpack_bit(const uint8_t *plane, __m512i unit[8]) {
+  const __m512i bytes = bp512_load(plane), mask = _mm512_set1_epi8(2);
+  unit[0] = _mm512_and_si512(_mm512_slli_epi16(bytes, 1), mask);
+  BP_UNROLL for (int u = 1; u < 8; u++) {
+    unit[u] = _mm512_and_si512(_mm512_srli_epi16(bytes, u - 1), mask);
   }
 }
 
@@ -158,6 +209,37 @@ BP_INLINE __m512 bp512_scales(const uint16_t *p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 
+BP_INLINE void bp512_expand_planes(
+    const int32_t bits, const bp_matrix *w, int64_t tile, int64_t begin, int64_t end,
+    const int constant, uint8_t *out) {
+  for (int64_t group = begin; group < end; group++) {
+    const bp512_binary binary =
+        bp512_read_binary(bits, bp_plane_weights_at(w, tile, group), constant);
+    const uint8_t *planes = bp_codes_at(w, tile, group);
+    for (int32_t chunk = 0; chunk < w->group_size; chunk += 32, planes += 64, out += 512) {
+      __m512i unit[8];
+      bp512_unpack_binary(bits, planes, 2 * w->group_size, &binary, unit);
+      BP_UNROLL for (int u = 0; u < 8; u++) _mm512_store_si512(out + 64 * u, unit[u]);
+    }
+  }
+}
+
+/// The groups `[begin, end)` of one tile of binary coding as bytes, `constant` added to each, and
+/// their offsets as floats.
+BP_INLINE void bp512_expand_binary(
+    const bp_matrix *w, int64_t tile, int64_t begin, int64_t end, const int constant,
+    uint8_t *out, float *offsets) {
+  switch (w->bit_width) {
+    case 1: bp512_expand_planes(1, w, tile, begin, end, constant, out); break;
+    case 2: bp512_expand_planes(2, w, tile, begin, end, constant, out); break;
+    case 3: bp512_expand_planes(3, w, tile, begin, end, constant, out); break;
+    default: bp512_expand_planes(4, w, tile, begin, end, constant, out); break;
+  }
+  for (int64_t group = begin; group < end; group++, offsets += BP_TILE_HEIGHT) {
+    _mm512_store_ps(offsets, bp512_scales(bp_offsets_at(w, tile, group)));
+  }
+}
+
 /// The scales of 16 exponents of block floating point: floats with that exponent field.
 BP_INLINE __m512 bp512_exponents(const uint8_t *p) {
   const __m512i exponents = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
@@ -179,6 +261,13 @@ BP_INLINE __m512 bp512_accumulate(
   sum = _mm512_dpwssd_epi32(sum, zero, _mm512_set1_epi32(negated_sum));
   const __m512 scale = _mm512_mul_ps(weight_scale, _mm512_set1_ps(activation_scale));
   return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, y);
+}
+
+/// y + Σ a·t · offset of binary coding, from −Σ a.
+BP_INLINE __m512 bp512_add_offset(
+    __m512 y, __m512 offset, int32_t negated_sum, float activation_scale) {
+  const float scaled = (float)negated_sum * activation_scale;
+  return _mm512_fnmadd_ps(_mm512_set1_ps(scaled), offset, y);
 }
 
 /// Writes the results of one tile for one token.

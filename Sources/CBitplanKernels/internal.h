@@ -50,14 +50,17 @@ BP_INLINE const uint8_t *bp_two_level_at(const bp_matrix *w, int64_t tile, int64
   return w->zero_points + (tile * w->groups + group) * BP_TILE_HEIGHT;
 }
 
-/// Scales of all bits of one group of one tile of binary coding.
-BP_INLINE const uint16_t *bp_binary_scales_at(const bp_matrix *w, int64_t tile, int64_t group) {
-  return w->scales + (tile * w->groups + group) * w->bit_width * BP_TILE_HEIGHT;
+/// Offsets of one group of one tile of binary coding, which plane weights follow.
+BP_INLINE const uint16_t *bp_offsets_at(const bp_matrix *w, int64_t tile, int64_t group) {
+  const int64_t halves = (w->bit_width == 1 ? 2 : 2 + w->bit_width) * BP_TILE_HEIGHT / 2;
+  return w->offsets + (tile * w->groups + group) * halves;
 }
 
-/// Offsets of one group of one tile of binary coding.
-BP_INLINE const uint16_t *bp_offsets_at(const bp_matrix *w, int64_t tile, int64_t group) {
-  return w->offsets + (tile * w->groups + group) * BP_TILE_HEIGHT;
+/// Plane weights of one group of one tile of binary coding, `[bit][16]`.
+BP_INLINE const uint8_t *bp_plane_weights_at(const bp_matrix *w, int64_t tile, int64_t group) {
+  static const uint8_t ones[BP_TILE_HEIGHT] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  if (w->bit_width == 1) return ones;
+  return (const uint8_t *)(bp_offsets_at(w, tile, group) + BP_TILE_HEIGHT);
 }
 
 /// The levels of the non-linear formats plus 128 (`NonlinearLevels` in BitplanCore).
@@ -66,7 +69,8 @@ static const uint8_t bp_nonlinear_bytes[16] __attribute__((aligned(16), unused))
 
 /// The zero point of every group where none are stored.
 BP_INLINE int32_t bp_middle(const bp_matrix *w) {
-  return w->family == BP_FAMILY_NONLINEAR ? 128 : 1 << (w->bit_width - 1);
+  const int is_byte = w->family == BP_FAMILY_NONLINEAR || w->family == BP_FAMILY_BINARY;
+  return is_byte ? 128 : 1 << (w->bit_width - 1);
 }
 
 /// Codes of one block of tokens.
@@ -107,6 +111,18 @@ BP_INLINE float bp_group_scale(const bp_matrix *w, int64_t row, int64_t group) {
 /// within −127…127, other content wraps.
 BP_INLINE int8_t bp_two_level_byte(uint8_t two_level, uint8_t code) {
   return (int8_t)(uint8_t)(((two_level >> 4) + 1) * (code - (two_level & 15)));
+}
+
+/// The integer weight that a code of binary coding stands for, Σ ±q, plus where the bit is 1;
+/// `plane_weights` are those of its row, 16 apart. Quantizers keep Σ q ≤ 127, so that it is within
+/// −127…127; other content wraps.
+BP_INLINE int8_t bp_binary_byte(const uint8_t *plane_weights, int32_t bits, uint8_t code) {
+  uint8_t sum = 0;
+  for (int32_t bit = 0; bit < bits; bit++) {
+    const uint8_t weight = plane_weights[bit * BP_TILE_HEIGHT];
+    sum = (uint8_t)((code >> bit) & 1 ? sum + weight : sum - weight);
+  }
+  return (int8_t)sum;
 }
 
 /// Smallest group maximum that is not treated as zero: below it 127 / maximum would overflow.
@@ -160,10 +176,6 @@ extern const bp_kernels bp_kernels_scalar;
 void bp_multiply_scalar(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
-/// Binary coding, in plain C.
-void bp_multiply_binary_scalar(
-    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
-    int64_t tile_end, int64_t block_begin, int64_t block_end);
 /// Per-row and two-level weights, in plain C.
 void bp_multiply_row_scalar(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
@@ -193,9 +205,6 @@ size_t bp_row_scratch_bytes_avx2(const bp_matrix *w, int64_t tokens);
 void bp_multiply_row_avx2(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
-void bp_multiply_binary_avx2(
-    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
-    int64_t tile_end, int64_t block_begin, int64_t block_end);
 extern const bp_kernels bp_kernels_avx512vnni;
 void bp_multiply_lookup_avx512vbmi(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
@@ -218,18 +227,17 @@ size_t bp_row_scratch_bytes_avx512vnni(const bp_matrix *w, int64_t tokens);
 void bp_multiply_row_avx512vnni(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
-void bp_multiply_binary_avx512vnni(
+void bp_decode_avx512vnni(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
-    int64_t tile_end, int64_t block_begin, int64_t block_end);
+    int64_t tile_end);
+void bp_multiply_plane_avx512vnni(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end);
 #endif
 #if defined(__x86_64__) && defined(__linux__)
 extern const bp_kernels bp_kernels_avx512amx;
 size_t bp_row_scratch_bytes_avx512amx(const bp_matrix *w, int64_t tokens);
 void bp_multiply_row_avx512amx(
-    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
-    int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
-size_t bp_binary_scratch_bytes_avx512amx(const bp_matrix *w, int64_t tokens);
-void bp_multiply_binary_avx512amx(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
 #endif

@@ -9,7 +9,7 @@
 
 #pragma STDC FP_CONTRACT OFF
 
-// Binary coding by tables, for one token on AVX-512 with VBMI (the idea of Park et al. 2024,
+// Binary coding of one bit by tables, for one token on AVX-512 with VBMI (the idea of Park et al. 2024,
 // LUT-GEMM, arXiv:2206.09557, with tables of 16 entries as in T-MAC, arXiv:2407.00088, but exact).
 //
 // Bits 0–3 of byte `4 · row + c` of a plane belong to the input features c, 4 + c, 8 + c and 12 + c
@@ -49,64 +49,46 @@ static void fill_tables(const bp_activations *x, uint8_t *tables) {
   }
 }
 
-BP_INLINE void multiply_tiles(
-    const int bits, const bp_matrix *w, const bp_activations *x, const bp_output *y,
-    int64_t tile_begin, int64_t tile_end, const uint8_t *tables) {
+static void multiply_tiles(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, const uint8_t *tables) {
   const int32_t plane_bytes = 2 * w->group_size, chunks = w->group_size / 32;
   const __m512i four_bits = _mm512_set1_epi8(15), one = _mm512_set1_epi8(1);
   const __m512i table_of_byte = _mm512_set1_epi32(0x30201000);
   for (int64_t tile = tile_begin; tile < tile_end; tile++) {
     __m512 sum = _mm512_setzero_ps();
     const uint8_t *codes = bp_codes_at(w, tile, 0), *table = tables;
-    const uint16_t *scales = bp_binary_scales_at(w, tile, 0);
     for (int64_t group = 0; group < w->groups; group++) {
       // Every lane adds 8 entries a chunk; a byte of `high` adds 2 of at most 3, and a group has
       // 4 chunks at most.
-      __m512i low[4], high[4];
-      BP_UNROLL for (int bit = 0; bit < bits; bit++) {
-        low[bit] = _mm512_set1_epi32(-512 * 8 * chunks);
-        high[bit] = _mm512_setzero_si512();
-      }
-      for (int32_t i = 0; i < bits * plane_bytes; i += 64) {
+      __m512i low = _mm512_set1_epi32(-512 * 8 * chunks), high = _mm512_setzero_si512();
+      for (int32_t i = 0; i < plane_bytes; i += 64) {
         _mm_prefetch((const char *)(codes + bp512_ahead(1) + i), _MM_HINT_T1);
       }
       for (int32_t chunk = 0; chunk < chunks; chunk++, table += 2 * TABLE_BYTES) {
-        const __m512i low_first = bp512_load(table), high_first = bp512_load(table + 64);
-        const __m512i low_second = bp512_load(table + 128);
-        const __m512i high_second = bp512_load(table + 192);
-        BP_UNROLL for (int bit = 0; bit < bits; bit++) {
-          const __m512i bytes = bp512_load(codes + bit * plane_bytes + 64 * chunk);
-          // 0xEA is "(first and second) or third".
-          const __m512i first =
-              _mm512_ternarylogic_epi32(bytes, four_bits, table_of_byte, 0xEA);
-          const __m512i second = _mm512_ternarylogic_epi32(
-              _mm512_srli_epi16(bytes, 4), four_bits, table_of_byte, 0xEA);
-          low[bit] = _mm512_dpbusd_epi32(
-              low[bit], _mm512_permutexvar_epi8(first, low_first), one);
-          low[bit] = _mm512_dpbusd_epi32(
-              low[bit], _mm512_permutexvar_epi8(second, low_second), one);
-          high[bit] = _mm512_add_epi8(
-              high[bit], _mm512_add_epi8(
-                             _mm512_permutexvar_epi8(first, high_first),
-                             _mm512_permutexvar_epi8(second, high_second)));
-        }
+        const __m512i bytes = bp512_load(codes + 64 * chunk);
+        // 0xEA is "(first and second) or third".
+        const __m512i first = _mm512_ternarylogic_epi32(bytes, four_bits, table_of_byte, 0xEA);
+        const __m512i second = _mm512_ternarylogic_epi32(
+            _mm512_srli_epi16(bytes, 4), four_bits, table_of_byte, 0xEA);
+        low = _mm512_dpbusd_epi32(low, _mm512_permutexvar_epi8(first, bp512_load(table)), one);
+        low = _mm512_dpbusd_epi32(
+            low, _mm512_permutexvar_epi8(second, bp512_load(table + 128)), one);
+        high = _mm512_add_epi8(
+            high, _mm512_add_epi8(
+                      _mm512_permutexvar_epi8(first, bp512_load(table + 64)),
+                      _mm512_permutexvar_epi8(second, bp512_load(table + 192))));
       }
-      codes += bits * plane_bytes;
-      const __m512i negated_sum = _mm512_set1_epi32(x->negated_sums[group]);
-      const __m512 activation_scale = _mm512_set1_ps(x->scales[group]);
-      BP_UNROLL for (int bit = 0; bit < bits; bit++) {
-        const __m512i highs = _mm512_dpbusd_epi32(_mm512_setzero_si512(), high[bit], one);
-        const __m512i ones = _mm512_add_epi32(low[bit], _mm512_slli_epi32(highs, 8));
-        const __m512i d = _mm512_add_epi32(_mm512_add_epi32(ones, ones), negated_sum);
-        const __m512 scale =
-            _mm512_mul_ps(bp512_scales(scales + bit * BP_TILE_HEIGHT), activation_scale);
-        sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(d), scale, sum);
-      }
-      scales += bits * BP_TILE_HEIGHT;
-      const __m512 offset =
-          _mm512_mul_ps(bp512_scales(bp_offsets_at(w, tile, group)), activation_scale);
-      const __m512i all = _mm512_sub_epi32(_mm512_setzero_si512(), negated_sum);
-      sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(all), offset, sum);
+      codes += plane_bytes;
+      const __m512i highs = _mm512_dpbusd_epi32(_mm512_setzero_si512(), high, one);
+      const __m512i ones = _mm512_add_epi32(low, _mm512_slli_epi32(highs, 8));
+      const int32_t negated_sum = x->negated_sums[group];
+      // Twice what bits 1 add minus everything: the zero point 1 of codes 0 and 2.
+      sum = bp512_accumulate(
+          sum, _mm512_add_epi32(ones, ones), _mm512_set1_epi32(1), negated_sum,
+          bp512_scales(bp_scales_at(w, tile, group)), x->scales[group]);
+      sum = bp512_add_offset(
+          sum, bp512_scales(bp_offsets_at(w, tile, group)), negated_sum, x->scales[group]);
     }
     bp512_store(y, 0, tile, w->rows, sum);
   }
@@ -115,15 +97,11 @@ BP_INLINE void multiply_tiles(
 void bp_multiply_lookup_avx512vbmi(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, void *scratch) {
-  assert(w->family == BP_FAMILY_BINARY && x->tokens == 1 && x->block == 1 && x->depth == 4);
+  assert(w->family == BP_FAMILY_BINARY && w->bit_width == 1);
+  assert(x->tokens == 1 && x->block == 1 && x->depth == 4);
   if (tile_begin >= tile_end) return;
   fill_tables(x, scratch);
-  switch (w->bit_width) {
-    case 1: multiply_tiles(1, w, x, y, tile_begin, tile_end, scratch); break;
-    case 2: multiply_tiles(2, w, x, y, tile_begin, tile_end, scratch); break;
-    case 3: multiply_tiles(3, w, x, y, tile_begin, tile_end, scratch); break;
-    default: multiply_tiles(4, w, x, y, tile_begin, tile_end, scratch); break;
-  }
+  multiply_tiles(w, x, y, tile_begin, tile_end, scratch);
 }
 
 #pragma clang attribute pop

@@ -13,8 +13,9 @@
 //   4 bits: 15 · 127 · 2 = 3,810;        8 pairs ≤ 30,480
 //   5 bits: 31 · 127 · 2 = 7,874;        4 pairs ≤ 31,496
 //   6 bits: 63 · 127 · 2 = 16,002;       2 pairs ≤ 32,004    (all ≤ 32,767)
-// 8-bit codes, and the levels of non-linear ones, are split into even and odd bytes and multiplied
-// as 16-bit numbers instead.
+// 8-bit codes, the levels of non-linear ones and the bytes of binary coding are split into even and
+// odd bytes and multiplied as 16-bit numbers instead: 2 · 255 · 127 = 64,770 a lane. Binary coding
+// of one bit has bytes 0 and 2, which fit like 2-bit codes.
 
 /// Tokens of a block: 4 tokens × 2 registers of sums leave room for weights.
 #define BLOCK_TOKENS 4
@@ -28,7 +29,7 @@ static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
   if (w->family == BP_FAMILY_PER_ROW || w->family == BP_FAMILY_TWO_LEVEL) {
     return bp_row_scratch_bytes_avx2(w, tokens);
   }
-  if (tokens <= BLOCK_TOKENS || w->bit_width == 8 || w->family == BP_FAMILY_BINARY) return 0;
+  if (tokens <= BLOCK_TOKENS || w->bit_width == 8) return 0;
   return (size_t)(w->groups * w->group_size) * BP_TILE_HEIGHT;
 }
 
@@ -42,12 +43,15 @@ BP_INLINE __m256i broadcast(const int8_t *a) {
 }
 
 /// One tile times `tokens` tokens that lie in blocks of `stride`. `bits` is the width of the codes;
-/// with `expanded`, they lie one a byte in `codes` whatever their width. With `nonlinear`, codes
-/// that are not expanded are looked up, and multiplied like 8-bit ones.
+/// with `expanded`, they lie one a byte in `codes` whatever their width, levels and binary coding
+/// as the bytes that they stand for.
 BP_INLINE void multiply_tile(
-    const int32_t bits, const int nonlinear, const int expanded, const int tokens, const int stride,
-    const uint8_t *codes, const bp_matrix *w, const bp_activations *x, const bp_output *y,
-    int64_t tile, int64_t block) {
+    const bp_family family, const int32_t bits, const int expanded, const int tokens,
+    const int stride, const uint8_t *codes, const bp_matrix *w, const bp_activations *x,
+    const bp_output *y, int64_t tile, int64_t block) {
+  const bp_family stored_family = expanded ? BP_FAMILY_INTEGER : family;
+  const int is_byte = bits == 8 || family == BP_FAMILY_NONLINEAR
+      || (family == BP_FAMILY_BINARY && bits > 1);
   const int32_t stored_bits = expanded ? 8 : bits;
   const int32_t low_bits = bp_low_bits(stored_bits), high_bits = stored_bits - low_bits;
   const int32_t group_size = w->group_size;
@@ -63,14 +67,19 @@ BP_INLINE void multiply_tile(
       products[t][0] = products[t][1] = _mm256_setzero_si256();
     }
     const uint8_t *low = codes, *high = codes + 2 * low_bits * group_size;
+    bp256_binary binary;
+    if (stored_family == BP_FAMILY_BINARY) {
+      binary = bp256_read_binary(
+          bits, bp_plane_weights_at(w, tile, group), bp256_binary_zero(bits));
+    }
     for (int32_t chunk = 0; chunk < group_size; chunk += 32) {
-      if (bits == 8 || nonlinear) {
+      if (is_byte) {
         const __m256i even_bytes = _mm256_set1_epi16(0x00FF);
         BP_UNROLL for (int u = 0; u < 8; u++) {
           __m256i even[2], odd[2];
           BP_UNROLL for (int half = 0; half < 2; half++) {
-            __m256i unit = bp256_unpack(stored_bits, low, high, u, half);
-            if (nonlinear && !expanded) unit = bp256_look_up(unit);
+            const __m256i unit = bp256_unit(
+                stored_family, stored_bits, low, high, group_size, &binary, u, half);
             even[half] = _mm256_and_si256(unit, even_bytes);
             odd[half] = _mm256_srli_epi16(unit, 8);
           }
@@ -94,7 +103,8 @@ BP_INLINE void multiply_tile(
           BP_UNROLL for (int u = first; u < first + run; u++) {
             __m256i unit[2];
             BP_UNROLL for (int half = 0; half < 2; half++) {
-              unit[half] = bp256_unpack(stored_bits, low, high, u, half);
+              unit[half] = bp256_unit(
+                  stored_family, stored_bits, low, high, group_size, &binary, u, half);
             }
             BP_UNROLL for (int t = 0; t < tokens; t++) {
               const __m256i value = broadcast(a + (u * stride + t) * 4);
@@ -112,7 +122,7 @@ BP_INLINE void multiply_tile(
           }
         }
       }
-      low += 64 * low_bits;
+      low += stored_family == BP_FAMILY_BINARY ? 64 : 64 * low_bits;
       high += 64 * high_bits;
       a += 32 * stride;
     }
@@ -121,7 +131,8 @@ BP_INLINE void multiply_tile(
     if (w->zero_points) {
       bp256_zero_points(bits, bp_zero_points_at(w, tile, group), zero);
     } else {
-      zero[0] = zero[1] = _mm256_set1_epi32(bp_middle(w));
+      zero[0] = zero[1] = _mm256_set1_epi32(
+          family == BP_FAMILY_BINARY ? bp256_binary_zero(bits) : bp_middle(w));
     }
     BP_UNROLL for (int half = 0; half < 2; half++) {
       const __m256 scale = w->family == BP_FAMILY_BLOCK_FLOAT
@@ -131,6 +142,13 @@ BP_INLINE void multiply_tile(
         sums[t][half] = bp256_accumulate(
             sums[t][half], products[t][half], zero[half], negated_sums[t], scale,
             activation_scales[t]);
+      }
+      if (family == BP_FAMILY_BINARY) {
+        const __m256 offset = bp256_scales(bp_offsets_at(w, tile, group) + 8 * half);
+        BP_UNROLL for (int t = 0; t < tokens; t++) {
+          sums[t][half] = bp256_add_offset(
+              sums[t][half], offset, negated_sums[t], activation_scales[t]);
+        }
       }
     }
     negated_sums += stride;
@@ -142,7 +160,7 @@ BP_INLINE void multiply_tile(
 }
 
 BP_INLINE void multiply_width(
-    const int32_t bits, const int nonlinear, const bp_matrix *w, const bp_activations *x,
+    const bp_family family, const int32_t bits, const bp_matrix *w, const bp_activations *x,
     const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t block_begin,
     int64_t block_end, uint8_t *scratch) {
   const int expanded = bits != 8;
@@ -150,68 +168,38 @@ BP_INLINE void multiply_width(
     const uint8_t *codes = bp_codes_at(w, tile, 0);
     if (x->tokens <= BLOCK_TOKENS) {
       switch (x->block) {
-        case 1: multiply_tile(bits, nonlinear, 0, 1, 1, codes, w, x, y, tile, 0); break;
-        case 2: multiply_tile(bits, nonlinear, 0, 2, 2, codes, w, x, y, tile, 0); break;
-        case 3: multiply_tile(bits, nonlinear, 0, 3, 3, codes, w, x, y, tile, 0); break;
-        default: multiply_tile(bits, nonlinear, 0, 4, 4, codes, w, x, y, tile, 0); break;
+        case 1: multiply_tile(family, bits, 0, 1, 1, codes, w, x, y, tile, 0); break;
+        case 2: multiply_tile(family, bits, 0, 2, 2, codes, w, x, y, tile, 0); break;
+        case 3: multiply_tile(family, bits, 0, 3, 3, codes, w, x, y, tile, 0); break;
+        default: multiply_tile(family, bits, 0, 4, 4, codes, w, x, y, tile, 0); break;
       }
       continue;
     }
     if (expanded) {
-      bp256_expand_tile(bits, nonlinear, w, tile, scratch);
+      bp256_expand_tile(family, bits, w, tile, scratch);
       codes = scratch;
     }
     for (int64_t block = block_begin; block < block_end; block++) {
       switch (BP_MIN(BLOCK_TOKENS, x->tokens - block * BLOCK_TOKENS)) {
-        case 1: multiply_tile(bits, nonlinear, expanded, 1, 4, codes, w, x, y, tile, block); break;
-        case 2: multiply_tile(bits, nonlinear, expanded, 2, 4, codes, w, x, y, tile, block); break;
-        case 3: multiply_tile(bits, nonlinear, expanded, 3, 4, codes, w, x, y, tile, block); break;
-        default: multiply_tile(bits, nonlinear, expanded, 4, 4, codes, w, x, y, tile, block); break;
+        case 1: multiply_tile(family, bits, expanded, 1, 4, codes, w, x, y, tile, block); break;
+        case 2: multiply_tile(family, bits, expanded, 2, 4, codes, w, x, y, tile, block); break;
+        case 3: multiply_tile(family, bits, expanded, 3, 4, codes, w, x, y, tile, block); break;
+        default: multiply_tile(family, bits, expanded, 4, 4, codes, w, x, y, tile, block); break;
       }
     }
   }
 }
 
-#define MULTIPLY_WIDTH(name, bits, nonlinear)                                                  \
-  static void name(                                                                            \
-      const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,     \
-      int64_t tile_end, int64_t block_begin, int64_t block_end, uint8_t *scratch) {            \
-    multiply_width(                                                                            \
-        bits, nonlinear, w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);      \
-  }
-
-MULTIPLY_WIDTH(multiply_2, 2, 0)
-MULTIPLY_WIDTH(multiply_3, 3, 0)
-MULTIPLY_WIDTH(multiply_4, 4, 0)
-MULTIPLY_WIDTH(multiply_5, 5, 0)
-MULTIPLY_WIDTH(multiply_6, 6, 0)
-MULTIPLY_WIDTH(multiply_8, 8, 0)
-MULTIPLY_WIDTH(multiply_nonlinear, 4, 1)
+#include "multiply_widths.inc.h"
 
 static void multiply(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch) {
   if (block_begin >= block_end) return;
-  switch (w->family) {
-    case BP_FAMILY_PER_ROW:
-    case BP_FAMILY_TWO_LEVEL:
-      bp_multiply_row_avx2(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
-      return;
-    case BP_FAMILY_BINARY:
-      bp_multiply_binary_avx2(w, x, y, tile_begin, tile_end, block_begin, block_end);
-      return;
-    case BP_FAMILY_NONLINEAR:
-      multiply_nonlinear(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
-      return;
-    default: break;
-  }
-  switch (w->bit_width) {
-    case 2: multiply_2(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 3: multiply_3(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 4: multiply_4(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 5: multiply_5(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 6: multiply_6(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    default: multiply_8(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
+  if (w->family == BP_FAMILY_PER_ROW || w->family == BP_FAMILY_TWO_LEVEL) {
+    bp_multiply_row_avx2(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+  } else {
+    multiply_for(w)(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
   }
 }
 

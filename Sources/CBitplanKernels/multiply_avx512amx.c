@@ -13,7 +13,8 @@
 // exact 32-bit sums. A unit of the packed layout is a row of the right-hand tile as it stands, so
 // 8-bit weights are multiplied where they lie; narrower ones are expanded to signed bytes
 // u − z (|u − z| ≤ 63; levels of non-linear codes: ≤ 127), which leaves no zero point to correct
-// for. Up to 8 tokens take the AVX-512 VNNI kernels.
+// for; so are the planes of binary coding, whose groups have an offset besides. Up to 8 tokens take
+// the AVX-512 VNNI kernels.
 
 /// Most tokens that the VNNI kernels take.
 #define DECODE_TOKENS 8
@@ -42,6 +43,7 @@ typedef struct {
   uint8_t codes[PANEL_TILES][RUN_DEPTH * BP_TILE_HEIGHT];
   float scales[PANEL_TILES][RUN_DEPTH / 32 * BP_TILE_HEIGHT];
   int32_t zeros[PANEL_TILES][RUN_DEPTH / 32 * BP_TILE_HEIGHT];
+  float offsets[PANEL_TILES][RUN_DEPTH / 32 * BP_TILE_HEIGHT];
   float sums[SUMS_BYTES / 4];
 } workspace;
 
@@ -53,7 +55,6 @@ static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
   switch (w->family) {
     case BP_FAMILY_PER_ROW:
     case BP_FAMILY_TWO_LEVEL: return bp_row_scratch_bytes_avx512amx(w, tokens);
-    case BP_FAMILY_BINARY: return bp_binary_scratch_bytes_avx512amx(w, tokens);
     default: return sizeof(workspace);
   }
 }
@@ -102,8 +103,10 @@ BP_INLINE void expand_bytes(
 
 static void expand_run(
     const bp_matrix *w, int64_t tile, int64_t begin, int64_t end, uint8_t *codes, float *scales,
-    int32_t *zeros) {
-  switch (w->family == BP_FAMILY_NONLINEAR ? 0 : w->bit_width) {
+    int32_t *zeros, float *offsets) {
+  const int binary = w->family == BP_FAMILY_BINARY;
+  switch (binary ? -1 : w->family == BP_FAMILY_NONLINEAR ? 0 : w->bit_width) {
+    case -1: bp512_expand_binary(w, tile, begin, end, 0, codes, offsets); break;
     case 0: expand_codes(BP_FAMILY_NONLINEAR, 4, w, tile, begin, end, codes); break;
     case 2: expand_codes(BP_FAMILY_INTEGER, 2, w, tile, begin, end, codes); break;
     case 3: expand_codes(BP_FAMILY_INTEGER, 3, w, tile, begin, end, codes); break;
@@ -137,14 +140,18 @@ typedef struct {
   const uint8_t *codes;
   const float *scales;
   const int32_t *zeros;
+  const float *offsets;
   /// `[token][16]`: the results so far.
   float *sums;
   int32_t *products;
 } operands;
 
+/// What a group has besides codes and scales.
+typedef enum { NOTHING, ZEROS, OFFSETS } group_part;
+
 /// Starts the integer sums of one group, in tile `parity`.
 BP_INLINE void multiply_group(
-    const int has_zeros, const int parity, const int steps, const int depth, const operands *o,
+    const group_part part, const int parity, const int steps, const int depth, const operands *o,
     int64_t group) {
   const int8_t *a = o->activations + group * steps * BLOCK_TOKENS * depth;
   const uint8_t *codes = o->codes + group * steps * 16 * depth;
@@ -153,7 +160,7 @@ BP_INLINE void multiply_group(
     BP_UNROLL for (int step = 0; step < steps; step++) {
       _tile_loadd(4, a + step * BLOCK_TOKENS * depth, depth);
       _tile_loadd(6, codes + step * 16 * depth, 64);
-      if (has_zeros) _tile_dpbsud(0, 4, 6);
+      if (part == ZEROS) _tile_dpbsud(0, 4, 6);
       else _tile_dpbssd(0, 4, 6);
     }
   } else {
@@ -161,7 +168,7 @@ BP_INLINE void multiply_group(
     BP_UNROLL for (int step = 0; step < steps; step++) {
       _tile_loadd(5, a + step * BLOCK_TOKENS * depth, depth);
       _tile_loadd(7, codes + step * 16 * depth, 64);
-      if (has_zeros) _tile_dpbsud(1, 5, 7);
+      if (part == ZEROS) _tile_dpbsud(1, 5, 7);
       else _tile_dpbssd(1, 5, 7);
     }
   }
@@ -169,70 +176,81 @@ BP_INLINE void multiply_group(
 
 /// Adds the integer sums of one group to the results.
 BP_INLINE void accumulate_group(
-    const int has_zeros, const operands *o, int64_t group, const int32_t *products,
+    const group_part part, const operands *o, int64_t group, const int32_t *products,
     __m512 sums[BLOCK_TOKENS]) {
   const __m512 scale = _mm512_load_ps(o->scales + group * 16);
   const __m512i zero =
-      has_zeros ? _mm512_load_si512(o->zeros + group * 16) : _mm512_setzero_si512();
+      part == ZEROS ? _mm512_load_si512(o->zeros + group * 16) : _mm512_setzero_si512();
+  const __m512 offset =
+      part == OFFSETS ? _mm512_load_ps(o->offsets + group * 16) : _mm512_setzero_ps();
   const float *activation_scales = o->activation_scales + group * BLOCK_TOKENS;
   const int32_t *negated_sums = o->negated_sums + group * BLOCK_TOKENS;
   BP_UNROLL for (int t = 0; t < BLOCK_TOKENS; t++) {
     __m512i sum = _mm512_load_si512(products + 16 * t);
-    if (has_zeros) sum = _mm512_dpwssd_epi32(sum, zero, _mm512_set1_epi32(negated_sums[t]));
+    if (part == ZEROS) sum = _mm512_dpwssd_epi32(sum, zero, _mm512_set1_epi32(negated_sums[t]));
     const __m512 product_scale = _mm512_mul_ps(scale, _mm512_set1_ps(activation_scales[t]));
     sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), product_scale, sums[t]);
+    if (part == OFFSETS) {
+      sums[t] = bp512_add_offset(sums[t], offset, negated_sums[t], activation_scales[t]);
+    }
   }
 }
 
 /// All groups of a run. While the matrix unit works on one group, the sums of the one before
 /// are stored and those of the one before that are added by the vector units.
 BP_INLINE void multiply_run(
-    const int has_zeros, const int steps, const int depth, const operands *o, int64_t end) {
+    const group_part part, const int steps, const int depth, const operands *o, int64_t end) {
   __m512 sums[BLOCK_TOKENS];
   BP_UNROLL for (int t = 0; t < BLOCK_TOKENS; t++) sums[t] = _mm512_load_ps(o->sums + 16 * t);
   int32_t *even = o->products, *odd = o->products + 256;
   int64_t group = 0;
-  multiply_group(has_zeros, 0, steps, depth, o, group);
+  multiply_group(part, 0, steps, depth, o, group);
   for (; group + 2 < end; group += 2) {
-    multiply_group(has_zeros, 1, steps, depth, o, group + 1);
+    multiply_group(part, 1, steps, depth, o, group + 1);
     _tile_stored(0, even, 64);
-    if (group > 0) accumulate_group(has_zeros, o, group - 1, odd, sums);
-    multiply_group(has_zeros, 0, steps, depth, o, group + 2);
+    if (group > 0) accumulate_group(part, o, group - 1, odd, sums);
+    multiply_group(part, 0, steps, depth, o, group + 2);
     _tile_stored(1, odd, 64);
-    accumulate_group(has_zeros, o, group, even, sums);
+    accumulate_group(part, o, group, even, sums);
   }
-  if (group > 0) accumulate_group(has_zeros, o, group - 1, odd, sums);
+  if (group > 0) accumulate_group(part, o, group - 1, odd, sums);
   _tile_stored(0, even, 64);
   if (group + 1 < end) {
-    multiply_group(has_zeros, 1, steps, depth, o, group + 1);
+    multiply_group(part, 1, steps, depth, o, group + 1);
     _tile_stored(1, odd, 64);
   }
-  accumulate_group(has_zeros, o, group, even, sums);
-  if (group + 1 < end) accumulate_group(has_zeros, o, group + 1, odd, sums);
+  accumulate_group(part, o, group, even, sums);
+  if (group + 1 < end) accumulate_group(part, o, group + 1, odd, sums);
   BP_UNROLL for (int t = 0; t < BLOCK_TOKENS; t++) _mm512_store_ps(o->sums + 16 * t, sums[t]);
 }
 
-#define RUN(name, has_zeros, steps, depth)                                                     \
+#define RUN(name, part, steps, depth)                                                          \
   static __attribute__((noinline)) void name(const operands *o, int64_t groups) {              \
-    multiply_run(has_zeros, steps, depth, o, groups);                                          \
+    multiply_run(part, steps, depth, o, groups);                                               \
   }
 
-RUN(run_signed_32, 0, 1, 32)
-RUN(run_signed_64, 0, 1, 64)
-RUN(run_signed_128, 0, 2, 64)
-RUN(run_zeros_32, 1, 1, 32)
-RUN(run_zeros_64, 1, 1, 64)
-RUN(run_zeros_128, 1, 2, 64)
+RUN(run_signed_32, NOTHING, 1, 32)
+RUN(run_signed_64, NOTHING, 1, 64)
+RUN(run_signed_128, NOTHING, 2, 64)
+RUN(run_zeros_32, ZEROS, 1, 32)
+RUN(run_zeros_64, ZEROS, 1, 64)
+RUN(run_zeros_128, ZEROS, 2, 64)
+RUN(run_offsets_32, OFFSETS, 1, 32)
+RUN(run_offsets_64, OFFSETS, 1, 64)
+RUN(run_offsets_128, OFFSETS, 2, 64)
 
 typedef void (*run_function)(const operands *, int64_t groups);
 
 static run_function run_for(const bp_matrix *w) {
-  const int has_zeros = w->bit_width == 8;
-  switch (w->group_size) {
-    case 32: return has_zeros ? run_zeros_32 : run_signed_32;
-    case 64: return has_zeros ? run_zeros_64 : run_signed_64;
-    default: return has_zeros ? run_zeros_128 : run_signed_128;
-  }
+  static const run_function runs[][3] = {
+      [NOTHING] = {run_signed_32, run_signed_64, run_signed_128},
+      [ZEROS] = {run_zeros_32, run_zeros_64, run_zeros_128},
+      [OFFSETS] = {run_offsets_32, run_offsets_64, run_offsets_128},
+  };
+  const group_part part = w->family == BP_FAMILY_BINARY ? OFFSETS
+      : w->bit_width == 8                               ? ZEROS
+                                                        : NOTHING;
+  return runs[part][w->group_size / 64];
 }
 
 /// Some tiles of output features times the blocks `[block, block_end)`, all in scratch memory.
@@ -248,7 +266,8 @@ static void multiply_chunk(
     for (int64_t tile = tile_begin; tile < tile_end; tile += PANEL_TILES) {
       const int64_t tiles = BP_MIN(PANEL_TILES, tile_end - tile);
       for (int64_t r = 0; r < tiles; r++) {
-        expand_run(w, tile + r, begin, end, s->codes[r], s->scales[r], s->zeros[r]);
+        expand_run(
+            w, tile + r, begin, end, s->codes[r], s->scales[r], s->zeros[r], s->offsets[r]);
       }
       prefetch_run(w, tile + PANEL_TILES, tile_end, begin, end);
       for (int64_t block = block_begin; block < block_end; block++) {
@@ -257,7 +276,8 @@ static void multiply_chunk(
           const int64_t result = (tile + r - tile_begin) * blocks + block - block_begin;
           const operands o = {
               x->codes + first * x->group_size, x->scales + first, x->negated_sums + first,
-              s->codes[r], s->scales[r], s->zeros[r], s->sums + result * 256, s->products,
+              s->codes[r], s->scales[r], s->zeros[r], s->offsets[r], s->sums + result * 256,
+              s->products,
           };
           run(&o, end - begin);
         }
@@ -289,10 +309,6 @@ static void multiply(
     case BP_FAMILY_PER_ROW:
     case BP_FAMILY_TWO_LEVEL:
       bp_multiply_row_avx512amx(
-          w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
-      return;
-    case BP_FAMILY_BINARY:
-      bp_multiply_binary_avx512amx(
           w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
       return;
     default: break;

@@ -21,112 +21,6 @@ static bp_activation_order activation_order(int64_t tokens, int32_t group_size) 
   return (bp_activation_order){tokens <= DECODE_TOKENS ? (int32_t)tokens : PANEL_TOKENS, 4};
 }
 
-// ---- Up to 8 tokens: codes are unpacked in registers and used at once.
-
-BP_INLINE void decode(
-    const bp_family family, const int32_t bits, const int tokens, const bp_matrix *w, const bp_activations *x,
-    const bp_output *y, int64_t tile_begin, int64_t tile_end) {
-  // Independent sums hide the latency of the dot product.
-  const int chains = tokens == 1 ? 4 : tokens == 2 ? 2 : 1;
-  const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
-  const int32_t group_size = w->group_size;
-  const int64_t groups = w->groups, group_bytes = 2 * (int64_t)bits * group_size;
-  for (int64_t tile = tile_begin; tile < tile_end; tile++) {
-    __m512 sums[DECODE_TOKENS];
-    BP_UNROLL for (int t = 0; t < tokens; t++) sums[t] = _mm512_setzero_ps();
-    const uint8_t *codes = bp_codes_at(w, tile, 0);
-    const uint16_t *scales = bp_scales_at(w, tile, 0);
-    const uint8_t *exponents =
-        family == BP_FAMILY_BLOCK_FLOAT ? bp_exponents_at(w, tile, 0) : NULL;
-    const uint8_t *zeros = w->zero_points ? bp_zero_points_at(w, tile, 0) : NULL;
-    const int8_t *a = x->codes;
-    for (int64_t group = 0; group < groups; group++) {
-      __m512i products[DECODE_TOKENS][4];
-      BP_UNROLL for (int t = 0; t < tokens; t++) {
-        BP_UNROLL for (int c = 0; c < chains; c++) products[t][c] = _mm512_setzero_si512();
-      }
-      const uint8_t *low = codes, *high = codes + 2 * low_bits * group_size;
-      int64_t ahead = bp512_ahead(bits);
-      for (int32_t chunk = 0; chunk < group_size; chunk += 32) {
-        __m512i unit[8];
-        bp512_unpack(bits, low, high, unit);
-        if (family == BP_FAMILY_NONLINEAR) bp512_look_up(unit);
-        BP_UNROLL for (int i = 0; i < bits; i++) _mm_prefetch((const char *)(codes + ahead + 64 * i), _MM_HINT_T1);
-        ahead += 64 * bits;
-        low += 64 * low_bits;
-        high += 64 * high_bits;
-        BP_UNROLL for (int u = 0; u < 8; u++) {
-          BP_UNROLL for (int t = 0; t < tokens; t++) {
-            products[t][u % chains] = _mm512_dpbusd_epi32(
-                products[t][u % chains], unit[u], bp512_broadcast(a + (u * tokens + t) * 4));
-          }
-        }
-        a += 32 * tokens;
-      }
-      codes += group_bytes;
-      __m512i zero = _mm512_set1_epi32(bp_middle(w));
-      if (family == BP_FAMILY_INTEGER && zeros) {
-        zero = bp512_zero_points(bits, zeros);
-        zeros += 2 * bits;
-      }
-      const __m512 scale = family == BP_FAMILY_BLOCK_FLOAT
-          ? bp512_exponents(exponents + group * BP_TILE_HEIGHT)
-          : bp512_scales(scales + group * BP_TILE_HEIGHT);
-      BP_UNROLL for (int t = 0; t < tokens; t++) {
-        __m512i sum = products[t][0];
-        BP_UNROLL for (int c = 1; c < chains; c++) sum = _mm512_add_epi32(sum, products[t][c]);
-        sums[t] = bp512_accumulate(
-            sums[t], sum, zero, x->negated_sums[group * tokens + t], scale,
-            x->scales[group * tokens + t]);
-      }
-    }
-    BP_UNROLL for (int t = 0; t < tokens; t++) bp512_store(y, t, tile, w->rows, sums[t]);
-  }
-}
-
-#define DECODE(name, family, bits)                                                             \
-  static void name(                                                                            \
-      const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,     \
-      int64_t tile_end) {                                                                      \
-    switch (x->block) {                                                                        \
-      case 1: decode(family, bits, 1, w, x, y, tile_begin, tile_end); break;                   \
-      case 2: decode(family, bits, 2, w, x, y, tile_begin, tile_end); break;                   \
-      case 3: decode(family, bits, 3, w, x, y, tile_begin, tile_end); break;                   \
-      case 4: decode(family, bits, 4, w, x, y, tile_begin, tile_end); break;                   \
-      case 5: decode(family, bits, 5, w, x, y, tile_begin, tile_end); break;                   \
-      case 6: decode(family, bits, 6, w, x, y, tile_begin, tile_end); break;                   \
-      case 7: decode(family, bits, 7, w, x, y, tile_begin, tile_end); break;                   \
-      default: decode(family, bits, 8, w, x, y, tile_begin, tile_end); break;                  \
-    }                                                                                          \
-  }
-
-DECODE(decode_2, BP_FAMILY_INTEGER, 2)
-DECODE(decode_3, BP_FAMILY_INTEGER, 3)
-DECODE(decode_4, BP_FAMILY_INTEGER, 4)
-DECODE(decode_5, BP_FAMILY_INTEGER, 5)
-DECODE(decode_6, BP_FAMILY_INTEGER, 6)
-DECODE(decode_8, BP_FAMILY_INTEGER, 8)
-DECODE(decode_nonlinear, BP_FAMILY_NONLINEAR, 4)
-DECODE(decode_block_4, BP_FAMILY_BLOCK_FLOAT, 4)
-DECODE(decode_block_6, BP_FAMILY_BLOCK_FLOAT, 6)
-DECODE(decode_block_8, BP_FAMILY_BLOCK_FLOAT, 8)
-
-typedef void (*decode_function)(
-    const bp_matrix *, const bp_activations *, const bp_output *, int64_t, int64_t);
-
-static decode_function decode_for(const bp_matrix *w) {
-  if (w->family == BP_FAMILY_NONLINEAR) return decode_nonlinear;
-  const int block = w->family == BP_FAMILY_BLOCK_FLOAT;
-  switch (w->bit_width) {
-    case 2: return decode_2;
-    case 3: return decode_3;
-    case 4: return block ? decode_block_4 : decode_4;
-    case 5: return decode_5;
-    case 6: return block ? decode_block_6 : decode_6;
-    default: return block ? decode_block_8 : decode_8;
-  }
-}
-
 // ---- More tokens: a panel of two tiles is expanded to bytes in scratch memory that stays in L2,
 // then multiplied by blocks of tokens.
 
@@ -137,11 +31,13 @@ static decode_function decode_for(const bp_matrix *w) {
 #define MOST_PANELS 2
 #define EXPANDED_BYTES (512 << 10)
 
-/// One panel: for every tile its codes as bytes, its scales as floats, its zero points.
+/// One panel: for every tile its codes as bytes, its scales as floats, its zero points, and for
+/// binary coding its offsets as floats, otherwise NULL.
 typedef struct {
   const uint8_t *codes[PANEL_TILES];
   const float *scales[PANEL_TILES];
   const int32_t *zeros[PANEL_TILES];
+  const float *offsets[PANEL_TILES];
   /// `[tile][token][16]`: results so far, in memory because the integer sums take the registers.
   float *sums;
 } panel;
@@ -169,13 +65,14 @@ static int64_t panels_together(const bp_matrix *w) {
 }
 
 static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
-  if (tokens <= DECODE_TOKENS || w->family == BP_FAMILY_BINARY) return 0;
+  if (tokens <= DECODE_TOKENS) return 0;
   if (w->family == BP_FAMILY_PER_ROW || w->family == BP_FAMILY_TWO_LEVEL) {
     return bp_row_scratch_bytes_avx512vnni(w, tokens);
   }
   const size_t codes = w->bit_width == 8 ? 0 : (size_t)(w->groups * w->group_size) * 16;
   const size_t tiles = (size_t)panels_together(w) * PANEL_TILES;
-  return PANEL_SUMS_BYTES + tiles * (codes + (size_t)w->groups * 2 * 64);
+  const size_t numbers = w->family == BP_FAMILY_BINARY ? 3 : 2;
+  return PANEL_SUMS_BYTES + tiles * (codes + (size_t)w->groups * numbers * 64);
 }
 
 BP_INLINE void expand_codes(
@@ -212,8 +109,13 @@ BP_INLINE void expand_width(
 }
 
 static void expand_tile(
-    const bp_matrix *w, int64_t tile, uint8_t *codes, float *scales, int32_t *zeros) {
-  switch (w->bit_width) {
+    const bp_matrix *w, int64_t tile, uint8_t *codes, float *scales, int32_t *zeros,
+    float *offsets) {
+  switch (w->family == BP_FAMILY_BINARY ? 0 : w->bit_width) {
+    case 0:
+      bp512_expand_binary(w, tile, 0, w->groups, 128, codes, offsets);
+      expand_zero_points(8, w, tile, zeros);
+      break;
     case 2: expand_width(2, w, tile, codes, zeros); break;
     case 3: expand_width(3, w, tile, codes, zeros); break;
     case 4:
@@ -230,6 +132,29 @@ static void expand_tile(
   }
   for (int64_t group = 0; group < w->groups; group++) {
     _mm512_store_ps(scales + group * 16, bp512_group_scales(w, tile, group));
+  }
+}
+
+/// Adds the integer sums of one group to the results of some tiles and tokens, and with
+/// `has_offsets` the offsets' part.
+BP_INLINE void finish_group(
+    const int has_offsets, const int tiles, const int tokens, const panel *p, int64_t group,
+    const float *activation_scales, const int32_t *negated_sums,
+    const __m512i products[PANEL_TILES][PANEL_TOKENS]) {
+  BP_UNROLL for (int r = 0; r < tiles; r++) {
+    const __m512 scale = _mm512_load_ps(p->scales[r] + group * 16);
+    const __m512 offset =
+        has_offsets ? _mm512_load_ps(p->offsets[r] + group * 16) : _mm512_setzero_ps();
+    BP_UNROLL for (int t = 0; t < tokens; t++) {
+      float *sum = p->sums + 16 * (r * tokens + t);
+      const __m512 product_scale = _mm512_mul_ps(scale, _mm512_set1_ps(activation_scales[t]));
+      __m512 value = _mm512_fmadd_ps(
+          _mm512_cvtepi32_ps(products[r][t]), product_scale, _mm512_load_ps(sum));
+      if (has_offsets) {
+        value = bp512_add_offset(value, offset, negated_sums[t], activation_scales[t]);
+      }
+      _mm512_store_ps(sum, value);
+    }
   }
 }
 
@@ -270,12 +195,12 @@ BP_INLINE void multiply_panel(
       }
       a += 4 * PANEL_TOKENS;
     }
-    BP_UNROLL for (int r = 0; r < tiles; r++) {
-      const __m512 scale = _mm512_load_ps(p->scales[r] + group * 16);
-      BP_UNROLL for (int t = 0; t < tokens; t++) {
-        float *sum = sums + 16 * (r * tokens + t);
-        _mm512_store_ps(sum, _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[r][t]), _mm512_mul_ps(scale, _mm512_set1_ps(activation_scales[t])), _mm512_load_ps(sum)));
-      }
+    if (p->offsets[0]) {
+      finish_group(
+          1, tiles, tokens, p, group, activation_scales, negated_sums, products);
+    } else {
+      finish_group(
+          0, tiles, tokens, p, group, activation_scales, negated_sums, products);
     }
     negated_sums += PANEL_TOKENS;
     activation_scales += PANEL_TOKENS;
@@ -331,14 +256,11 @@ void bp_multiply_avx512vnni(
       bp_multiply_row_avx512vnni(
           w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
       return;
-    case BP_FAMILY_BINARY:
-      bp_multiply_binary_avx512vnni(w, x, y, tile_begin, tile_end, block_begin, block_end);
-      return;
     default: break;
   }
   if (x->block <= DECODE_TOKENS) {
     assert(block_begin == 0 && block_end == 1);
-    decode_for(w)(w, x, y, tile_begin, tile_end);
+    bp_decode_avx512vnni(w, x, y, tile_begin, tile_end);
     return;
   }
   const int64_t together = panels_together(w) * PANEL_TILES;
@@ -347,19 +269,24 @@ void bp_multiply_avx512vnni(
   uint8_t *codes = (uint8_t *)scratch + PANEL_SUMS_BYTES;
   float *scales = (float *)(codes + together * code_bytes);
   int32_t *zeros = (int32_t *)(scales + together * scale_count);
+  float *offsets =
+      w->family == BP_FAMILY_BINARY ? (float *)(zeros + together * scale_count) : NULL;
   for (int64_t first = tile_begin; first < tile_end; first += together) {
     const int64_t last = BP_MIN(tile_end, first + together);
-    panel panels[MOST_PANELS] = {{{NULL}, {NULL}, {NULL}, NULL}};
+    panel panels[MOST_PANELS] = {{{NULL}, {NULL}, {NULL}, {NULL}, NULL}};
     for (int64_t tile = first; tile < last; tile++) {
       const int64_t i = tile - first;
+      float *tile_offsets = offsets ? offsets + i * scale_count : NULL;
       expand_tile(
-          w, tile, codes + i * code_bytes, scales + i * scale_count, zeros + i * scale_count);
+          w, tile, codes + i * code_bytes, scales + i * scale_count, zeros + i * scale_count,
+          tile_offsets);
       panel *p = panels + i / PANEL_TILES;
       // 8-bit codes are bytes already.
       p->codes[i % PANEL_TILES] =
           w->bit_width == 8 ? bp_codes_at(w, tile, 0) : codes + i * code_bytes;
       p->scales[i % PANEL_TILES] = scales + i * scale_count;
       p->zeros[i % PANEL_TILES] = zeros + i * scale_count;
+      p->offsets[i % PANEL_TILES] = tile_offsets;
       p->sums = scratch;
     }
     for (int64_t block = block_begin; block < block_end; block++) {

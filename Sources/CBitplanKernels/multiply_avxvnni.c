@@ -8,7 +8,7 @@
 
 // Integer kernels for AVX2 with VNNI on 256-bit registers, in the encoding that needs no AVX-512.
 // vpdpbusd multiplies unsigned weights by signed activations and does not saturate. Everything
-// else is that of `avx2`.
+// else is that of `avx2`, without block floating point and one scale a row.
 
 /// Most tokens that unpack codes in registers.
 #define DECODE_TOKENS 4
@@ -33,11 +33,13 @@ BP_INLINE __m256i broadcast(const int8_t *a) {
 }
 
 /// One tile times `tokens` tokens that lie in blocks of `stride`. `bits` is the width of the codes;
-/// with `expanded`, they lie one a byte in `codes` whatever their width.
+/// with `expanded`, they lie one a byte in `codes` whatever their width, levels and binary coding
+/// as the bytes that they stand for.
 BP_INLINE void multiply_tile(
-    const int32_t bits, const int expanded, const int tokens, const int stride,
-    const uint8_t *codes, const bp_matrix *w, const bp_activations *x, const bp_output *y,
-    int64_t tile, int64_t block) {
+    const bp_family family, const int32_t bits, const int expanded, const int tokens,
+    const int stride, const uint8_t *codes, const bp_matrix *w, const bp_activations *x,
+    const bp_output *y, int64_t tile, int64_t block) {
+  const bp_family stored_family = expanded ? BP_FAMILY_INTEGER : family;
   // Independent sums hide the latency of the dot product.
   const int chains = tokens == 1 ? 4 : tokens == 2 ? 2 : 1;
   const int32_t stored_bits = expanded ? 8 : bits;
@@ -56,11 +58,17 @@ BP_INLINE void multiply_tile(
       }
     }
     const uint8_t *low = codes, *high = codes + 2 * low_bits * group_size;
+    bp256_binary binary;
+    if (stored_family == BP_FAMILY_BINARY) {
+      binary = bp256_read_binary(
+          bits, bp_plane_weights_at(w, tile, group), bp256_binary_zero(bits));
+    }
     for (int32_t chunk = 0; chunk < group_size; chunk += 32) {
       BP_UNROLL for (int u = 0; u < 8; u++) {
         __m256i unit[2];
         BP_UNROLL for (int half = 0; half < 2; half++) {
-          unit[half] = bp256_unpack(stored_bits, low, high, u, half);
+          unit[half] = bp256_unit(
+              stored_family, stored_bits, low, high, group_size, &binary, u, half);
         }
         BP_UNROLL for (int t = 0; t < tokens; t++) {
           const __m256i value = broadcast(a + (u * stride + t) * 4);
@@ -70,7 +78,7 @@ BP_INLINE void multiply_tile(
           }
         }
       }
-      low += 64 * low_bits;
+      low += stored_family == BP_FAMILY_BINARY ? 64 : 64 * low_bits;
       high += 64 * high_bits;
       a += 32 * stride;
     }
@@ -79,7 +87,8 @@ BP_INLINE void multiply_tile(
     if (w->zero_points) {
       bp256_zero_points(bits, bp_zero_points_at(w, tile, group), zero);
     } else {
-      zero[0] = zero[1] = _mm256_set1_epi32(1 << (bits - 1));
+      zero[0] = zero[1] = _mm256_set1_epi32(
+          family == BP_FAMILY_BINARY ? bp256_binary_zero(bits) : bp_middle(w));
     }
     const uint16_t *scales = bp_scales_at(w, tile, group);
     BP_UNROLL for (int half = 0; half < 2; half++) {
@@ -92,6 +101,13 @@ BP_INLINE void multiply_tile(
         sums[t][half] = bp256_accumulate(
             sums[t][half], sum, zero[half], negated_sums[t], scale, activation_scales[t]);
       }
+      if (family == BP_FAMILY_BINARY) {
+        const __m256 offset = bp256_scales(bp_offsets_at(w, tile, group) + 8 * half);
+        BP_UNROLL for (int t = 0; t < tokens; t++) {
+          sums[t][half] = bp256_add_offset(
+              sums[t][half], offset, negated_sums[t], activation_scales[t]);
+        }
+      }
     }
     negated_sums += stride;
     activation_scales += stride;
@@ -103,27 +119,28 @@ BP_INLINE void multiply_tile(
 
 #define BLOCK_CASE(tokens)                                                                     \
   case tokens:                                                                                 \
-    multiply_tile(bits, expanded, tokens, BLOCK_TOKENS, codes, w, x, y, tile, block);          \
+    multiply_tile(                                                                             \
+        family, bits, expanded, tokens, BLOCK_TOKENS, codes, w, x, y, tile, block);            \
     break;
 
 BP_INLINE void multiply_width(
-    const int32_t bits, const bp_matrix *w, const bp_activations *x, const bp_output *y,
-    int64_t tile_begin, int64_t tile_end, int64_t block_begin, int64_t block_end,
-    uint8_t *scratch) {
+    const bp_family family, const int32_t bits, const bp_matrix *w, const bp_activations *x,
+    const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t block_begin,
+    int64_t block_end, uint8_t *scratch) {
   const int expanded = bits != 8;
   for (int64_t tile = tile_begin; tile < tile_end; tile++) {
     const uint8_t *codes = bp_codes_at(w, tile, 0);
     if (x->tokens <= DECODE_TOKENS) {
       switch (x->block) {
-        case 1: multiply_tile(bits, 0, 1, 1, codes, w, x, y, tile, 0); break;
-        case 2: multiply_tile(bits, 0, 2, 2, codes, w, x, y, tile, 0); break;
-        case 3: multiply_tile(bits, 0, 3, 3, codes, w, x, y, tile, 0); break;
-        default: multiply_tile(bits, 0, 4, 4, codes, w, x, y, tile, 0); break;
+        case 1: multiply_tile(family, bits, 0, 1, 1, codes, w, x, y, tile, 0); break;
+        case 2: multiply_tile(family, bits, 0, 2, 2, codes, w, x, y, tile, 0); break;
+        case 3: multiply_tile(family, bits, 0, 3, 3, codes, w, x, y, tile, 0); break;
+        default: multiply_tile(family, bits, 0, 4, 4, codes, w, x, y, tile, 0); break;
       }
       continue;
     }
     if (expanded) {
-      bp256_expand_tile(bits, 0, w, tile, scratch);
+      bp256_expand_tile(family, bits, w, tile, scratch);
       codes = scratch;
     }
     for (int64_t block = block_begin; block < block_end; block++) {
@@ -139,33 +156,13 @@ BP_INLINE void multiply_width(
   }
 }
 
-#define MULTIPLY_WIDTH(bits)                                                                   \
-  static void multiply_##bits(                                                                 \
-      const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,     \
-      int64_t tile_end, int64_t block_begin, int64_t block_end, uint8_t *scratch) {            \
-    multiply_width(                                                                            \
-        bits, w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);                 \
-  }
-
-MULTIPLY_WIDTH(2)
-MULTIPLY_WIDTH(3)
-MULTIPLY_WIDTH(4)
-MULTIPLY_WIDTH(5)
-MULTIPLY_WIDTH(6)
-MULTIPLY_WIDTH(8)
+#include "multiply_widths.inc.h"
 
 static void multiply(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch) {
   if (block_begin >= block_end) return;
-  switch (w->bit_width) {
-    case 2: multiply_2(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 3: multiply_3(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 4: multiply_4(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 5: multiply_5(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 6: multiply_6(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    default: multiply_8(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-  }
+  multiply_for(w)(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
 }
 
 const bp_kernels bp_kernels_avxvnni = {
@@ -176,6 +173,7 @@ const bp_kernels bp_kernels_avxvnni = {
     .scratch_bytes = scratch_bytes,
     .multiply = multiply,
     .multiply_float16 = bp_multiply_float16_avx2,
+    .families = BP_FAMILY_BIT(BP_FAMILY_NONLINEAR) | BP_FAMILY_BIT(BP_FAMILY_BINARY),
 };
 
 #pragma clang attribute pop

@@ -9,7 +9,8 @@
 // Integer kernels for NEON with the dot-product extension. sdot multiplies signed bytes by signed
 // bytes: codes of up to 6 bits are at most 63 and serve as they are; 8-bit codes become u − 128 by
 // flipping their top bit, and the zero points are lowered by 128 to match:
-// The levels of the non-linear formats are treated as 8-bit codes are.
+// The levels of the non-linear formats are treated as 8-bit codes are; the planes of binary coding
+// are expanded to u − 128 at once.
 //   Σ u·a − z·Σ a = Σ (u − 128)·a − (z − 128)·Σ a,
 // where |Σ (u − 128)·a| ≤ 128·127·128 = 2,080,768 and |(z − 128)·Σ a| ≤ 128·16,256 = 2,080,768.
 
@@ -30,26 +31,30 @@ static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
   return (size_t)(bp_neon_tiles_together(w) * bp_neon_tile_bytes(w));
 }
 
-/// What is taken off 8-bit codes and off levels.
-BP_INLINE int32_t code_offset(const int32_t bits, const int nonlinear) {
-  return bits == 8 || nonlinear ? 128 : 0;
+/// What is taken off 8-bit codes, off levels and off the bytes of binary coding.
+BP_INLINE int32_t code_offset(const bp_family family, const int32_t bits) {
+  return bits == 8 || family == BP_FAMILY_NONLINEAR || family == BP_FAMILY_BINARY ? 128 : 0;
 }
 
 /// One unit of a quarter of a tile as signed bytes.
 BP_INLINE int8x16_t signed_codes(
-    const int32_t bits, const int nonlinear, const uint8_t *low, const uint8_t *high, int unit,
-    int quarter) {
+    const bp_family family, const int32_t bits, const uint8_t *low, const uint8_t *high,
+    int32_t group_size, const bp_neon_binary *binary, int unit, int quarter) {
+  if (family == BP_FAMILY_BINARY) {
+    return vreinterpretq_s8_u8(
+        bp_neon_unpack_binary(bits, low, 2 * group_size, binary, unit, quarter));
+  }
   uint8x16_t codes = bp_neon_unpack(bits, low, high, unit, quarter);
-  if (nonlinear) codes = bp_neon_look_up(codes);
-  return vreinterpretq_s8_u8(codes ^ vdupq_n_u8((uint8_t)code_offset(bits, nonlinear)));
+  if (family == BP_FAMILY_NONLINEAR) codes = bp_neon_look_up(codes);
+  return vreinterpretq_s8_u8(codes ^ vdupq_n_u8((uint8_t)code_offset(family, bits)));
 }
 
 /// One tile times `tokens` tokens that lie in blocks of `stride`. With `ready` codes, scales and
 /// zero points come from there; without, they are unpacked on the way.
 BP_INLINE void multiply_tile(
-    const int32_t bits, const int nonlinear, const int tokens, const int stride,
-    const bp_neon_tile *ready, const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile,
-    int64_t block) {
+    const bp_family family, const int32_t bits, const int tokens, const int stride,
+    const bp_neon_tile *ready, const bp_matrix *w, const bp_activations *x, const bp_output *y,
+    int64_t tile, int64_t block) {
   // Independent sums hide the latency of the dot product.
   const int chains = tokens == 1 ? 2 : 1;
   const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
@@ -70,12 +75,17 @@ BP_INLINE void multiply_tile(
       }
     }
     const uint8_t *low = bp_codes_at(w, tile, group), *high = low + 2 * low_bits * group_size;
+    bp_neon_binary binary;
+    if (family == BP_FAMILY_BINARY && !ready) {
+      binary = bp_neon_read_binary(bits, w, tile, group, 0);
+    }
     for (int32_t chunk = 0; chunk < group_size; chunk += 32) {
       BP_UNROLL for (int u = 0; u < 8; u++) {
         int8x16_t unit[4];
         BP_UNROLL for (int q = 0; q < 4; q++) {
           unit[q] = ready ? vreinterpretq_s8_u8(vld1q_u8(codes + 64 * u + 16 * q))
-                          : signed_codes(bits, nonlinear, low, high, u, q);
+                          : signed_codes(
+                                family, bits, low, high, group_size, &binary, u, q);
         }
         BP_UNROLL for (int t = 0; t < tokens; t++) {
           const int place = u * stride + t;
@@ -86,7 +96,7 @@ BP_INLINE void multiply_tile(
           }
         }
       }
-      low += 64 * low_bits;
+      low += bp_neon_low_bytes(family, bits);
       high += 64 * high_bits;
       if (ready) codes += 512;
       a += 32 * stride;
@@ -102,7 +112,7 @@ BP_INLINE void multiply_tile(
       bp_neon_group_scales(w, tile, group, scale);
       bp_neon_zero_points(bits, w, tile, group, zero);
       BP_UNROLL for (int q = 0; q < 4; q++) {
-        zero[q] -= vdupq_n_s32(code_offset(bits, nonlinear));
+        zero[q] -= vdupq_n_s32(code_offset(family, bits));
       }
     }
     BP_UNROLL for (int t = 0; t < tokens; t++) {
@@ -111,6 +121,16 @@ BP_INLINE void multiply_tile(
             chains == 1 ? products[t][0][q] : products[t][0][q] + products[t][1][q];
         sums[t][q] = bp_neon_accumulate(
             sums[t][q], sum, zero[q], negated_sums[t], scale[q], activation_scales[t]);
+      }
+    }
+    if (ready ? ready->offsets != NULL : family == BP_FAMILY_BINARY) {
+      float32x4_t offset[4];
+      bp_neon_scales(bp_offsets_at(w, tile, group), offset);
+      BP_UNROLL for (int t = 0; t < tokens; t++) {
+        BP_UNROLL for (int q = 0; q < 4; q++) {
+          sums[t][q] = bp_neon_add_offset(
+              sums[t][q], offset[q], negated_sums[t], activation_scales[t]);
+        }
       }
     }
     negated_sums += stride;
@@ -123,25 +143,29 @@ BP_INLINE void multiply_tile(
 
 /// Codes as signed bytes, units in order.
 BP_INLINE void expand_tile(
-    const int32_t bits, const int nonlinear, const bp_matrix *w, int64_t tile,
+    const bp_family family, const int32_t bits, const bp_matrix *w, int64_t tile,
     bp_neon_tile out) {
   const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
   int8_t *target = (int8_t *)out.codes;
   for (int64_t group = 0; group < w->groups; group++) {
     const uint8_t *low = bp_codes_at(w, tile, group);
     const uint8_t *high = low + 2 * low_bits * w->group_size;
+    bp_neon_binary binary;
+    if (family == BP_FAMILY_BINARY) binary = bp_neon_read_binary(bits, w, tile, group, 0);
     for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
       BP_UNROLL for (int u = 0; u < 8; u++) {
         BP_UNROLL for (int q = 0; q < 4; q++) {
-          vst1q_s8(target + 64 * u + 16 * q, signed_codes(bits, nonlinear, low, high, u, q));
+          vst1q_s8(
+              target + 64 * u + 16 * q,
+              signed_codes(family, bits, low, high, w->group_size, &binary, u, q));
         }
       }
-      low += 64 * low_bits;
+      low += bp_neon_low_bytes(family, bits);
       high += 64 * high_bits;
       target += 512;
     }
   }
-  bp_neon_expand_scales(bits, w, tile, code_offset(bits, nonlinear), out);
+  bp_neon_expand_scales(bits, w, tile, code_offset(family, bits), out);
 }
 
 /// A tile that is ready times one block of tokens; the codes' width no longer matters.
@@ -149,24 +173,24 @@ static void multiply_ready(
     const bp_neon_tile *ready, const bp_matrix *w, const bp_activations *x, const bp_output *y,
     int64_t tile, int64_t block) {
   switch (BP_MIN(BLOCK_TOKENS, x->tokens - block * BLOCK_TOKENS)) {
-    case 1: multiply_tile(8, 0, 1, 4, ready, w, x, y, tile, block); break;
-    case 2: multiply_tile(8, 0, 2, 4, ready, w, x, y, tile, block); break;
-    case 3: multiply_tile(8, 0, 3, 4, ready, w, x, y, tile, block); break;
-    default: multiply_tile(8, 0, 4, 4, ready, w, x, y, tile, block); break;
+    case 1: multiply_tile(BP_FAMILY_INTEGER, 8, 1, 4, ready, w, x, y, tile, block); break;
+    case 2: multiply_tile(BP_FAMILY_INTEGER, 8, 2, 4, ready, w, x, y, tile, block); break;
+    case 3: multiply_tile(BP_FAMILY_INTEGER, 8, 3, 4, ready, w, x, y, tile, block); break;
+    default: multiply_tile(BP_FAMILY_INTEGER, 8, 4, 4, ready, w, x, y, tile, block); break;
   }
 }
 
 BP_INLINE void multiply_width(
-    const int32_t bits, const int nonlinear, const bp_matrix *w, const bp_activations *x,
-    const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t block_begin, int64_t block_end,
-    uint8_t *scratch) {
+    const bp_family family, const int32_t bits, const bp_matrix *w, const bp_activations *x,
+    const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t block_begin,
+    int64_t block_end, uint8_t *scratch) {
   if (x->tokens <= BLOCK_TOKENS) {
     for (int64_t tile = tile_begin; tile < tile_end; tile++) {
       switch (x->block) {
-        case 1: multiply_tile(bits, nonlinear, 1, 1, NULL, w, x, y, tile, 0); break;
-        case 2: multiply_tile(bits, nonlinear, 2, 2, NULL, w, x, y, tile, 0); break;
-        case 3: multiply_tile(bits, nonlinear, 3, 3, NULL, w, x, y, tile, 0); break;
-        default: multiply_tile(bits, nonlinear, 4, 4, NULL, w, x, y, tile, 0); break;
+        case 1: multiply_tile(family, bits, 1, 1, NULL, w, x, y, tile, 0); break;
+        case 2: multiply_tile(family, bits, 2, 2, NULL, w, x, y, tile, 0); break;
+        case 3: multiply_tile(family, bits, 3, 3, NULL, w, x, y, tile, 0); break;
+        default: multiply_tile(family, bits, 4, 4, NULL, w, x, y, tile, 0); break;
       }
     }
     return;
@@ -175,7 +199,7 @@ BP_INLINE void multiply_width(
   for (int64_t first = tile_begin; first < tile_end; first += together) {
     const int64_t last = BP_MIN(tile_end, first + together);
     for (int64_t tile = first; tile < last; tile++) {
-      expand_tile(bits, nonlinear, w, tile, bp_neon_tile_at(w, scratch, tile - first));
+      expand_tile(family, bits, w, tile, bp_neon_tile_at(w, scratch, tile - first));
     }
     for (int64_t block = block_begin; block < block_end; block++) {
       for (int64_t tile = first; tile < last; tile++) {
@@ -186,21 +210,7 @@ BP_INLINE void multiply_width(
   }
 }
 
-#define MULTIPLY_WIDTH(name, bits, nonlinear)                                                  \
-  static void name(                                                                            \
-      const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,     \
-      int64_t tile_end, int64_t block_begin, int64_t block_end, uint8_t *scratch) {            \
-    multiply_width(                                                                            \
-        bits, nonlinear, w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);      \
-  }
-
-MULTIPLY_WIDTH(multiply_2, 2, 0)
-MULTIPLY_WIDTH(multiply_3, 3, 0)
-MULTIPLY_WIDTH(multiply_4, 4, 0)
-MULTIPLY_WIDTH(multiply_5, 5, 0)
-MULTIPLY_WIDTH(multiply_6, 6, 0)
-MULTIPLY_WIDTH(multiply_8, 8, 0)
-MULTIPLY_WIDTH(multiply_nonlinear, 4, 1)
+#include "multiply_widths.inc.h"
 
 void bp_multiply_neon_dotprod(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
@@ -212,19 +222,7 @@ void bp_multiply_neon_dotprod(
         w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
     return;
   }
-  if (w->family == BP_FAMILY_NONLINEAR) {
-    multiply_nonlinear(
-        w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
-    return;
-  }
-  switch (w->bit_width) {
-    case 2: multiply_2(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 3: multiply_3(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 4: multiply_4(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 5: multiply_5(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    case 6: multiply_6(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-    default: multiply_8(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch); break;
-  }
+  multiply_for(w)(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
 }
 
 const bp_kernels bp_kernels_neon_dotprod = {
@@ -235,7 +233,7 @@ const bp_kernels bp_kernels_neon_dotprod = {
     .scratch_bytes = scratch_bytes,
     .multiply = bp_multiply_neon_dotprod,
     .multiply_float16 = bp_multiply_float16_neon,
-    .families = BP_ALL_FAMILIES & ~BP_FAMILY_BIT(BP_FAMILY_BINARY),
+    .families = BP_ALL_FAMILIES,
 };
 
 #pragma clang attribute pop

@@ -32,20 +32,24 @@ static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
 
 /// Codes as unsigned bytes, `[input features / 8][pair of rows][2][8]`.
 BP_INLINE void expand_tile(
-    const int32_t bits, const int nonlinear, const bp_matrix *w, int64_t tile,
+    const bp_family family, const int32_t bits, const bp_matrix *w, int64_t tile,
     bp_neon_tile out) {
   const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
   uint8_t *target = (uint8_t *)out.codes;
   for (int64_t group = 0; group < w->groups; group++) {
     const uint8_t *low = bp_codes_at(w, tile, group);
     const uint8_t *high = low + 2 * low_bits * w->group_size;
+    bp_neon_binary binary;
+    if (family == BP_FAMILY_BINARY) binary = bp_neon_read_binary(bits, w, tile, group, 128);
     for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
       BP_UNROLL for (int u = 0; u < 8; u += 2) {
         BP_UNROLL for (int q = 0; q < 4; q++) {
           uint8x16_t units[2];
           BP_UNROLL for (int i = 0; i < 2; i++) {
-            units[i] = bp_neon_unpack(bits, low, high, u + i, q);
-            if (nonlinear) units[i] = bp_neon_look_up(units[i]);
+            units[i] = family == BP_FAMILY_BINARY
+                ? bp_neon_unpack_binary(bits, low, 2 * w->group_size, &binary, u + i, q)
+                : bp_neon_unpack(bits, low, high, u + i, q);
+            if (family == BP_FAMILY_NONLINEAR) units[i] = bp_neon_look_up(units[i]);
           }
           const uint32x4_t first = vreinterpretq_u32_u8(units[0]);
           const uint32x4_t second = vreinterpretq_u32_u8(units[1]);
@@ -54,7 +58,7 @@ BP_INLINE void expand_tile(
           vst1q_u8(pair + 16, vreinterpretq_u8_u32(vzip2q_u32(first, second)));
         }
       }
-      low += 64 * low_bits;
+      low += bp_neon_low_bytes(family, bits);
       high += 64 * high_bits;
       target += 512;
     }
@@ -64,16 +68,25 @@ BP_INLINE void expand_tile(
 
 static void expand(const bp_matrix *w, int64_t tile, bp_neon_tile out) {
   if (w->family == BP_FAMILY_NONLINEAR) {
-    expand_tile(4, 1, w, tile, out);
+    expand_tile(BP_FAMILY_NONLINEAR, 4, w, tile, out);
+    return;
+  }
+  if (w->family == BP_FAMILY_BINARY) {
+    switch (w->bit_width) {
+      case 1: expand_tile(BP_FAMILY_BINARY, 1, w, tile, out); break;
+      case 2: expand_tile(BP_FAMILY_BINARY, 2, w, tile, out); break;
+      case 3: expand_tile(BP_FAMILY_BINARY, 3, w, tile, out); break;
+      default: expand_tile(BP_FAMILY_BINARY, 4, w, tile, out); break;
+    }
     return;
   }
   switch (w->bit_width) {
-    case 2: expand_tile(2, 0, w, tile, out); break;
-    case 3: expand_tile(3, 0, w, tile, out); break;
-    case 4: expand_tile(4, 0, w, tile, out); break;
-    case 5: expand_tile(5, 0, w, tile, out); break;
-    case 6: expand_tile(6, 0, w, tile, out); break;
-    default: expand_tile(8, 0, w, tile, out); break;
+    case 2: expand_tile(BP_FAMILY_INTEGER, 2, w, tile, out); break;
+    case 3: expand_tile(BP_FAMILY_INTEGER, 3, w, tile, out); break;
+    case 4: expand_tile(BP_FAMILY_INTEGER, 4, w, tile, out); break;
+    case 5: expand_tile(BP_FAMILY_INTEGER, 5, w, tile, out); break;
+    case 6: expand_tile(BP_FAMILY_INTEGER, 6, w, tile, out); break;
+    default: expand_tile(BP_FAMILY_INTEGER, 8, w, tile, out); break;
   }
 }
 
@@ -120,6 +133,13 @@ BP_INLINE void multiply_half(
         sums[2 * q + 1][j] = bp_neon_accumulate(
             sums[2 * q + 1][j], odd, zero, negated_sums[2 * q + 1], scale,
             activation_scales[2 * q + 1]);
+      }
+      if (ready->offsets) {
+        const float32x4_t offset = vld1q_f32(ready->offsets + place);
+        BP_UNROLL for (int t = 0; t < 2 * pairs; t++) {
+          sums[t][j] = bp_neon_add_offset(
+              sums[t][j], offset, negated_sums[t], activation_scales[t]);
+        }
       }
     }
     negated_sums += BLOCK_TOKENS;
@@ -188,7 +208,7 @@ const bp_kernels bp_kernels_neon_i8mm = {
     .scratch_bytes = scratch_bytes,
     .multiply = multiply,
     .multiply_float16 = bp_multiply_float16_neon,
-    .families = BP_ALL_FAMILIES & ~BP_FAMILY_BIT(BP_FAMILY_BINARY),
+    .families = BP_ALL_FAMILIES,
 };
 
 #pragma clang attribute pop

@@ -16,7 +16,21 @@ static size_t scratch_bytes(const bp_matrix *w, int64_t tokens) {
   return 0;
 }
 
-/// Integer, non-linear and block floating-point weights.
+/// Replaces the codes of one group of one tile by the unsigned bytes that are multiplied.
+static void look_up(const bp_matrix *w, int64_t tile, int64_t group, uint8_t *codes) {
+  const int32_t count = w->group_size * BP_TILE_HEIGHT;
+  if (w->family == BP_FAMILY_NONLINEAR) {
+    for (int32_t i = 0; i < count; i++) codes[i] = bp_nonlinear_bytes[codes[i]];
+  } else if (w->family == BP_FAMILY_BINARY) {
+    const uint8_t *plane_weights = bp_plane_weights_at(w, tile, group);
+    for (int32_t i = 0; i < count; i++) {
+      const int32_t row = i / 4 % BP_TILE_HEIGHT;
+      codes[i] = (uint8_t)(bp_binary_byte(plane_weights + row, w->bit_width, codes[i]) + 128);
+    }
+  }
+}
+
+/// Integer, non-linear, block floating-point and binary weights.
 static void multiply_groups(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, bp_token_range range) {
@@ -28,11 +42,7 @@ static void multiply_groups(
       float sums[BP_SCALAR_RUN][BP_TILE_HEIGHT] = {{0}};
       for (int64_t group = 0; group < w->groups; group++) {
         bp_expand_group(w, tile, group, codes);
-        if (w->family == BP_FAMILY_NONLINEAR) {
-          for (int32_t i = 0; i < w->group_size * BP_TILE_HEIGHT; i++) {
-            codes[i] = bp_nonlinear_bytes[codes[i]];
-          }
-        }
+        look_up(w, tile, group, codes);
         for (int64_t t = 0; t < tokens; t++) {
           const int64_t index = bp_group_index(x, start + t, group);
           int8_t a[128];
@@ -45,6 +55,10 @@ static void multiply_groups(
             const int32_t d = products[row] + zero * x->negated_sums[index];
             const float scale = bp_group_scale(w, packed_row, group) * x->scales[index];
             sums[t][row] = fmaf((float)d, scale, sums[t][row]);
+            if (w->family != BP_FAMILY_BINARY) continue;
+            const float negated_sum = (float)x->negated_sums[index] * x->scales[index];
+            const float offset = bp_float_from_half(bp_offset(w, packed_row, group));
+            sums[t][row] = fmaf(-negated_sum, offset, sums[t][row]);
           }
         }
       }
@@ -61,9 +75,6 @@ void bp_multiply_scalar(
     case BP_FAMILY_PER_ROW:
     case BP_FAMILY_TWO_LEVEL:
       bp_multiply_row_scalar(w, x, y, tile_begin, tile_end, block_begin, block_end);
-      return;
-    case BP_FAMILY_BINARY:
-      bp_multiply_binary_scalar(w, x, y, tile_begin, tile_end, block_begin, block_end);
       return;
     default:
       multiply_groups(

@@ -53,6 +53,58 @@ BP_INLINE uint8x16_t bp_neon_look_up(uint8x16_t codes) {
   return vqtbl1q_u8(vld1q_u8(bp_nonlinear_bytes), codes);
 }
 
+/// The row of every byte of a quarter of a tile.
+static const uint8_t bp_neon_rows[64] __attribute__((aligned(16), unused)) = {
+    0,  0,  0,  0,  1,  1,  1,  1,  2,  2,  2,  2,  3,  3,  3,  3,   //
+    4,  4,  4,  4,  5,  5,  5,  5,  6,  6,  6,  6,  7,  7,  7,  7,   //
+    8,  8,  8,  8,  9,  9,  9,  9,  10, 10, 10, 10, 11, 11, 11, 11,  //
+    12, 12, 12, 12, 13, 13, 13, 13, 14, 14, 14, 14, 15, 15, 15, 15};
+
+/// What turns the planes of one group of one tile of binary coding into bytes, by quarters.
+typedef struct {
+  /// A constant minus all plane weights of a row.
+  uint8x16_t base[4];
+  /// What a bit 1 adds to that: twice its plane weight.
+  uint8x16_t twice[4][4];
+} bp_neon_binary;
+
+/// Reads the plane weights of a group; `constant` is added to every byte.
+BP_INLINE bp_neon_binary bp_neon_read_binary(
+    const int32_t bits, const bp_matrix *w, int64_t tile, int64_t group, const int constant) {
+  const uint8_t *plane_weights = bp_plane_weights_at(w, tile, group);
+  bp_neon_binary result;
+  uint8x16_t base = vdupq_n_u8((uint8_t)constant);
+  BP_UNROLL for (int bit = 0; bit < bits; bit++) {
+    const uint8x16_t weight = vld1q_u8(plane_weights + 16 * bit);
+    base -= weight;
+    BP_UNROLL for (int q = 0; q < 4; q++) {
+      result.twice[bit][q] = vqtbl1q_u8(weight + weight, vld1q_u8(bp_neon_rows + 16 * q));
+    }
+  }
+  BP_UNROLL for (int q = 0; q < 4; q++) {
+    result.base[q] = vqtbl1q_u8(base, vld1q_u8(bp_neon_rows + 16 * q));
+  }
+  return result;
+}
+
+/// Unit `unit` of a chunk of 8 of binary coding, a quarter of a tile, as bytes; planes are
+/// `plane_bytes` apart.
+BP_INLINE uint8x16_t bp_neon_unpack_binary(
+    const int32_t bits, const uint8_t *planes, int64_t plane_bytes, const bp_neon_binary *binary,
+    int unit, int quarter) {
+  uint8x16_t result = binary->base[quarter];
+  BP_UNROLL for (int bit = 0; bit < bits; bit++) {
+    const uint8x16_t bytes = vld1q_u8(planes + bit * plane_bytes + 16 * quarter);
+    result += vtstq_u8(bytes, vdupq_n_u8((uint8_t)(1 << unit))) & binary->twice[bit][quarter];
+  }
+  return result;
+}
+
+/// Bytes from one chunk to the next in the first plane, or in each plane of binary coding.
+BP_INLINE int32_t bp_neon_low_bytes(const bp_family family, const int32_t bits) {
+  return family == BP_FAMILY_BINARY ? 64 : 64 * bp_low_bits(bits);
+}
+
 /// The 16 zero points of one group of one tile, the family's middle where none are stored.
 BP_INLINE void bp_neon_zero_points(
     const int32_t bits, const bp_matrix *w, int64_t tile, int64_t group, int32x4_t zero[4]) {
@@ -105,6 +157,12 @@ BP_INLINE float32x4_t bp_neon_accumulate(
   return vfmaq_f32(y, vcvtq_f32_s32(sum), vmulq_n_f32(weight_scale, activation_scale));
 }
 
+/// y + Σ a·t · offset of binary coding, from −Σ a.
+BP_INLINE float32x4_t bp_neon_add_offset(
+    float32x4_t y, float32x4_t offset, int32_t negated_sum, float activation_scale) {
+  return vfmsq_n_f32(y, offset, (float)negated_sum * activation_scale);
+}
+
 /// One unit of a quarter of a tile of per-row weights, or of two-level ones whose 16 codes of the
 /// group are `level`, as the signed bytes that they stand for.
 BP_INLINE int8x16_t bp_neon_row_bytes(
@@ -112,13 +170,7 @@ BP_INLINE int8x16_t bp_neon_row_bytes(
   if (!two_level) {
     return vreinterpretq_s8_u8(bp_neon_plane(8, codes, unit, quarter) ^ vdupq_n_u8(128));
   }
-  // The row of every byte of the quarter.
-  static const uint8_t rows[64] = {
-      0,  0,  0,  0,  1,  1,  1,  1,  2,  2,  2,  2,  3,  3,  3,  3,   //
-      4,  4,  4,  4,  5,  5,  5,  5,  6,  6,  6,  6,  7,  7,  7,  7,   //
-      8,  8,  8,  8,  9,  9,  9,  9,  10, 10, 10, 10, 11, 11, 11, 11,  //
-      12, 12, 12, 12, 13, 13, 13, 13, 14, 14, 14, 14, 15, 15, 15, 15};
-  const uint8x16_t mine = vqtbl1q_u8(level, vld1q_u8(rows + 16 * quarter));
+  const uint8x16_t mine = vqtbl1q_u8(level, vld1q_u8(bp_neon_rows + 16 * quarter));
   const uint8x16_t scale = vshrq_n_u8(mine, 4) + vdupq_n_u8(1);
   const uint8x16_t zero = mine & vdupq_n_u8(15);
   return vreinterpretq_s8_u8((bp_neon_plane(4, codes, unit, quarter) - zero) * scale);
@@ -160,6 +212,8 @@ typedef struct {
   const float *scales;
   /// `[group][16]`: what the negated sum of activations is multiplied by.
   const int32_t *zeros;
+  /// `[group][16]`, of binary coding only.
+  const float *offsets;
 } bp_neon_tile;
 
 /// Most tiles that are ready at once, and the bytes that they may take: the more, the less often
@@ -167,9 +221,10 @@ typedef struct {
 #define BP_NEON_MOST_TILES 4
 #define BP_NEON_TILES_BYTES (320 << 10)
 
-/// Scratch memory of one tile: codes, scales and zero points.
+/// Scratch memory of one tile: codes, scales, zero points and offsets.
 BP_INLINE int64_t bp_neon_tile_bytes(const bp_matrix *w) {
-  return w->groups * (w->group_size + 8) * BP_TILE_HEIGHT;
+  const int32_t numbers = w->family == BP_FAMILY_BINARY ? 3 : 2;
+  return w->groups * (w->group_size + 4 * numbers) * BP_TILE_HEIGHT;
 }
 
 /// Tiles that are made ready together.
@@ -183,12 +238,15 @@ BP_INLINE bp_neon_tile bp_neon_tile_at(const bp_matrix *w, uint8_t *scratch, int
   uint8_t *codes = scratch + index * bp_neon_tile_bytes(w);
   uint8_t *scales = codes + w->groups * w->group_size * BP_TILE_HEIGHT;
   uint8_t *zeros = scales + w->groups * BP_TILE_HEIGHT * 4;
-  return (bp_neon_tile){codes, (const float *)scales, (const int32_t *)zeros};
+  uint8_t *offsets = zeros + w->groups * BP_TILE_HEIGHT * 4;
+  return (bp_neon_tile){
+      codes, (const float *)scales, (const int32_t *)zeros,
+      w->family == BP_FAMILY_BINARY ? (const float *)offsets : NULL};
 }
 
-/// Fills the scales and zero points of a tile; every zero point is lowered by `offset`.
+/// Fills the scales, zero points and offsets of a tile; every zero point is lowered by `lower`.
 BP_INLINE void bp_neon_expand_scales(
-    const int32_t bits, const bp_matrix *w, int64_t tile, int32_t offset, bp_neon_tile out) {
+    const int32_t bits, const bp_matrix *w, int64_t tile, int32_t lower, bp_neon_tile out) {
   for (int64_t group = 0; group < w->groups; group++) {
     float32x4_t scale[4];
     int32x4_t zero[4];
@@ -196,7 +254,12 @@ BP_INLINE void bp_neon_expand_scales(
     bp_neon_zero_points(bits, w, tile, group, zero);
     BP_UNROLL for (int q = 0; q < 4; q++) {
       vst1q_f32((float *)out.scales + group * 16 + 4 * q, scale[q]);
-      vst1q_s32((int32_t *)out.zeros + group * 16 + 4 * q, zero[q] - vdupq_n_s32(offset));
+      vst1q_s32((int32_t *)out.zeros + group * 16 + 4 * q, zero[q] - vdupq_n_s32(lower));
+    }
+    if (!out.offsets) continue;
+    bp_neon_scales(bp_offsets_at(w, tile, group), scale);
+    BP_UNROLL for (int q = 0; q < 4; q++) {
+      vst1q_f32((float *)out.offsets + group * 16 + 4 * q, scale[q]);
     }
   }
 }

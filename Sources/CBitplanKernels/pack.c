@@ -81,6 +81,22 @@ void bp_pack_bytes(const uint8_t *bytes, int64_t rows, int64_t count, uint8_t *p
   }
 }
 
+void bp_pack_offsets(
+    const uint16_t *offsets, const uint8_t *plane_weights, int64_t rows, int64_t groups,
+    int32_t bit_width, uint16_t *packed) {
+  const int32_t bits = bit_width == 1 ? 0 : bit_width;
+  for (int64_t row = 0; row < rows; row++) {
+    for (int64_t group = 0; group < groups; group++) {
+      uint16_t *record = packed + ((row / 16) * groups + group) * (16 + 8 * bits);
+      uint8_t *weights = (uint8_t *)(record + 16);
+      record[row % 16] = offsets[row * groups + group];
+      for (int32_t bit = 0; bit < bits; bit++) {
+        weights[bit * 16 + row % 16] = plane_weights[(row * groups + group) * bits + bit];
+      }
+    }
+  }
+}
+
 void bp_pack_zero_points(
     const uint8_t *zero_points, int64_t rows, int64_t groups, int32_t bit_width,
     uint8_t *packed) {
@@ -160,9 +176,6 @@ uint16_t bp_scale(const bp_matrix *w, int64_t row, int64_t group) {
     case BP_FAMILY_PER_ROW:
     case BP_FAMILY_TWO_LEVEL:
       return bp_row_scales_at(w, row / 16)[row % 16];
-    case BP_FAMILY_BINARY:
-      return bp_binary_scales_at(w, row / 16, group / w->bit_width)
-          [group % w->bit_width * BP_TILE_HEIGHT + row % 16];
     default:
       return bp_scales_at(w, row / 16, group)[row % 16];
   }
@@ -195,6 +208,11 @@ uint16_t bp_offset(const bp_matrix *w, int64_t row, int64_t group) {
   return bp_offsets_at(w, row / 16, group)[row % 16];
 }
 
+uint8_t bp_plane_weight(const bp_matrix *w, int64_t row, int64_t group_and_bit) {
+  const int64_t group = group_and_bit / w->bit_width, bit = group_and_bit % w->bit_width;
+  return bp_plane_weights_at(w, row / 16, group)[bit * BP_TILE_HEIGHT + row % 16];
+}
+
 /// Replaces the codes of one group by what they stand for, before the scale.
 static void dequantize_group(
     const bp_matrix *w, int64_t row, int64_t group, const uint8_t *codes, int64_t count,
@@ -207,14 +225,12 @@ static void dequantize_group(
       return;
     }
     case BP_FAMILY_BINARY: {
+      // The product is exact: 11 bits of the scale times 8.
+      const float scale = bp_float_from_half(bp_scale(w, row, group));
       const float offset = bp_float_from_half(bp_offset(w, row, group));
+      const uint8_t *plane_weights = bp_plane_weights_at(w, row / 16, group) + row % 16;
       for (int64_t i = 0; i < count; i++) {
-        float value = offset;
-        for (int32_t bit = 0; bit < w->bit_width; bit++) {
-          const float part = bp_float_from_half(bp_scale(w, row, group * w->bit_width + bit));
-          value = (codes[i] >> bit) & 1 ? value + part : value - part;
-        }
-        out[i] = value;
+        out[i] = offset + scale * (float)bp_binary_byte(plane_weights, w->bit_width, codes[i]);
       }
       return;
     }

@@ -6,8 +6,10 @@ static int takes(const bp_kernels *kernels, const bp_matrix *w) {
   return w->family == BP_FAMILY_INTEGER || (kernels->families & BP_FAMILY_BIT(w->family)) != 0;
 }
 
+/// With more bits tables would be looked up once a bit, but one product does for all of them.
 static int looks_up(const bp_kernels *kernels, const bp_matrix *w, int64_t tokens) {
-  return w->family == BP_FAMILY_BINARY && tokens == 1 && kernels->multiply_lookup != NULL;
+  return w->family == BP_FAMILY_BINARY && w->bit_width == 1 && tokens == 1
+      && kernels->multiply_lookup != NULL;
 }
 
 int bp_lookup_supported(void) {

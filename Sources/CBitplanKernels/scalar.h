@@ -65,9 +65,16 @@ BP_INLINE void bp_add_plane(
   }
 }
 
-/// Codes of one group of one tile, one byte each, `[unit][row][4]`. Not for binary coding.
+/// Codes of one group of one tile, one byte each, `[unit][row][4]`.
 BP_INLINE void bp_expand_group(const bp_matrix *w, int64_t tile, int64_t group, uint8_t *out) {
   const uint8_t *source = bp_codes_at(w, tile, group);
+  if (w->family == BP_FAMILY_BINARY) {
+    memset(out, 0, (size_t)w->group_size * BP_TILE_HEIGHT);
+    for (int32_t bit = 0; bit < w->bit_width; bit++) {
+      bp_add_plane(source + bit * 2 * w->group_size, 1, bit, w->group_size, out);
+    }
+    return;
+  }
   const int32_t low = bp_low_bits(w->bit_width), high = w->bit_width - low;
   memset(out, 0, (size_t)w->group_size * BP_TILE_HEIGHT);
   bp_add_plane(source, low, 0, w->group_size, out);

@@ -112,7 +112,7 @@ enum SampleArtifacts {
       peaks: DeviceProfile.Peaks(
         readBytesPerSecond: 2e10, readBytesPerSecondOneThread: 1.2e10,
         int8MultiplyAddsPerSecond: 5e11, float32MultiplyAddsPerSecond: 1e11),
-      workingSetBytes: 6_000_000,
+      usesLookup: true, workingSetBytes: 6_000_000,
       measurements: [1, 128].map { batch in
         DeviceProfile.Measurement(
           format: int4, shape: operators[0].shape, batch: batch, seconds: 1e-5,

@@ -32,7 +32,8 @@ struct WeightFormatTests {
   /// Code bits, then scales and zero points of a group or row over its weights.
   static let storedBitsPerWeight: [(String, Double)] = [
     ("int4_g64", 4.3125), ("nl4_g64", 4.25), ("int8_row", 8.00390625),
-    ("int4_g128q", 4.06640625), ("bcq1_g128", 1.25), ("bcq3_g128", 3.5), ("bfp6_b32", 6.25),
+    ("int4_g128q", 4.06640625), ("bcq1_g128", 1.25), ("bcq2_g128", 2.375),
+    ("bcq3_g128", 3.4375), ("bcq4_g128", 4.5), ("bfp6_b32", 6.25),
     ("f16", 16),
   ]
 

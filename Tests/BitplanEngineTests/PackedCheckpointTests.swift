@@ -189,8 +189,11 @@ struct PackedCheckpointTests {
     Hostile(testDescription: "no version", mentions: "not a packed model") { metadata, _ in
       metadata["bitplan.schemaVersion"] = nil
     },
-    Hostile(testDescription: "newer version", mentions: "reads 1") { metadata, _ in
-      metadata["bitplan.schemaVersion"] = "2"
+    Hostile(testDescription: "newer version", mentions: "reads 2") { metadata, _ in
+      metadata["bitplan.schemaVersion"] = "3"
+    },
+    Hostile(testDescription: "older version", mentions: "pack the model again") { metadata, _ in
+      metadata["bitplan.schemaVersion"] = "1"
     },
     Hostile(testDescription: "no plan", mentions: "bitplan.plan") { metadata, _ in
       metadata["bitplan.plan"] = nil

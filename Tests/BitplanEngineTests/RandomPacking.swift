@@ -15,7 +15,7 @@ enum RandomPacking {
     // What gives weights of a unit range this spread: integers, levels up to 127, or ± parts.
     let spread = (12 / Float(shape.inputFeatures)).squareRoot()
     let widths: [WeightFormat.Coding: Int] = [
-      .nonlinear: 256, .twoLevel: 128, .binary: 2 * format.bitWidth,
+      .nonlinear: 256, .twoLevel: 128, .binary: format.bitWidth == 1 ? 2 : 256,
     ]
     let scale = spread / Float(widths[format.coding] ?? levels)
     func halves(_ count: Int, _ range: ClosedRange<Float>) -> [UInt16] {
@@ -41,7 +41,10 @@ enum RandomPacking {
             zeroPoint: Int.random(in: 7...8, using: &generator))
         })
     case .binary:
-      payload = .binary(codes: codes, scales: scales, offsets: halves(groups, -scale...scale))
+      let most = 127 / format.bitWidth
+      payload = .binary(
+        codes: codes, scales: scales, offsets: halves(groups, -scale...scale),
+        planeWeights: bytes(groups * layout.planeWeightsPerGroup, most / 4...most))
     case .affine, .symmetric, .nonlinear, .perRow:
       payload = .integer(
         codes: codes, scales: scales,

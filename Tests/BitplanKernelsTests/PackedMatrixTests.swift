@@ -28,9 +28,10 @@ struct PackedMatrixTests {
     ):
       #expect(codes == codes2 && scales == scales2 && levels == levels2)
     case (
-      .binary(let codes, let scales, let offsets), .binary(let codes2, let scales2, let offsets2)
+      .binary(let codes, let scales, let offsets, let planes),
+      .binary(let codes2, let scales2, let offsets2, let planes2)
     ):
-      #expect(codes == codes2 && scales == scales2 && offsets == offsets2)
+      #expect(codes == codes2 && scales == scales2 && offsets == offsets2 && planes == planes2)
     default:
       Issue.record("the payload changed its kind")
     }

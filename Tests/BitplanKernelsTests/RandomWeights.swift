@@ -26,7 +26,13 @@ extension SeededGenerator {
         codes: codes, scales: scales,
         levels: bytes(groups, below: 256).map(TwoLevelCode.init(byte:)))
     case .binary:
-      return .binary(codes: codes, scales: scales, offsets: halves(groups, upTo: 0.01))
+      // In every other group plane weights together are more than a signed byte holds, and wrap.
+      let count = layout.planeWeightsPerGroup
+      return .binary(
+        codes: codes, scales: scales, offsets: halves(groups, upTo: 0.01),
+        planeWeights: bytes(groups * count, below: 256).enumerated().map { index, weight in
+          index / count % layout.groupCount % 2 == 0 ? weight : weight & 31
+        })
     case .affine, .symmetric, .nonlinear, .perRow, .float16:
       return .integer(
         codes: codes, scales: scales,
@@ -83,12 +89,19 @@ extension QuantizedWeights {
         return (.twoLevel(codes: codes(code), scales: scales, levels: levels), value)
       }
     case .binary:
-      payloads = [0, top].map { code in
-        let offsets = [UInt16](repeating: one, count: groups)
-        return (
-          .binary(codes: codes(code), scales: scales, offsets: offsets),
-          1 + (code == 0 ? -format.bitWidth : format.bitWidth)
-        )
+      let offsets = [UInt16](repeating: one, count: groups)
+      // Plane weights are 127 together, the most that does not wrap, or 128: code 0 stands for −128,
+      // and so does the largest code.
+      let sums = format.bitWidth == 1 ? [(1, 1)] : [(127, 127), (128, -128)]
+      payloads = sums.flatMap { sum, largest -> [(Payload, Int)] in
+        let low = (1..<max(1, format.bitWidth)).map { _ in 8 }
+        let planes = format.bitWidth == 1 ? [] : low + [sum - low.reduce(0, +)]
+        let planeWeights = (0..<groups).flatMap { _ in planes.map { UInt8($0) } }
+        return [(0, 1 - sum), (top, 1 + largest)].map { code, value in
+          let payload = Payload.binary(
+            codes: codes(code), scales: scales, offsets: offsets, planeWeights: planeWeights)
+          return (payload, value)
+        }
       }
     case .float16:
       payloads = [
@@ -135,13 +148,16 @@ extension QuantizedWeights {
           .twoLevel(
             codes: codes, scales: scales, levels: flipped(bytes, bit).map(TwoLevelCode.init(byte:)))
         }
-    case .binary(let codes, let scales, let offsets):
+    case .binary(let codes, let scales, let offsets, let planes):
       payloads = [
-        .binary(codes: flipped(codes, codeBit), scales: scales, offsets: offsets),
-        .binary(codes: flipped(codes, 1), scales: scales, offsets: offsets),
-        .binary(codes: codes, scales: flipped(scales, halfBit), offsets: offsets),
-        .binary(codes: codes, scales: scales, offsets: flipped(offsets, halfBit)),
-      ]
+        (flipped(codes, codeBit), scales, offsets, planes),
+        (flipped(codes, 1), scales, offsets, planes),
+        (codes, flipped(scales, halfBit), offsets, planes),
+        (codes, scales, flipped(offsets, halfBit), planes),
+        (codes, scales, offsets, planes.isEmpty ? planes : flipped(planes, 1)),
+      ].prefix(planes.isEmpty ? 4 : 5).map {
+        Payload.binary(codes: $0, scales: $1, offsets: $2, planeWeights: $3)
+      }
     }
     return payloads.map { QuantizedWeights(format: format, shape: shape, payload: $0) }
   }

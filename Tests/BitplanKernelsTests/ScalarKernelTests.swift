@@ -76,21 +76,21 @@ struct ScalarKernelTests {
   }
 
   /// Weights that add up to the dequantized ones, one summand for everything that the kernels round
-  /// apart: for binary coding every bit and the offset, otherwise the weights themselves.
+  /// apart: for binary coding the bits together and the offset, otherwise the weights themselves.
   static func parts(_ weights: QuantizedWeights) -> [[Float]] {
-    guard case .binary(let codes, let scales, let offsets) = weights.payload else {
+    guard case .binary(let codes, let scales, let offsets, let planes) = weights.payload else {
       return [weights.dequantized()]
     }
-    let (columns, bits) = (weights.shape.inputFeatures, weights.format.bitWidth)
+    let columns = weights.shape.inputFeatures
     let groups = (columns + 127) / 128
+    let planeCount = planes.count / offsets.count
     func float(_ half: UInt16) -> Float { Float(Float16(bitPattern: half)) }
-    return (0...bits).map { bit in
-      codes.indices.map { index in
-        let group = index / columns * groups + index % columns / 128
-        if bit == bits { return float(offsets[group]) }
-        let scale = float(scales[group * bits + bit])
-        return codes[index] & UInt8(1 << bit) != 0 ? scale : -scale
-      }
+    func group(_ index: Int) -> Int { index / columns * groups + index % columns / 128 }
+    let bits = codes.indices.map { index in
+      let first = group(index) * planeCount
+      let weights = PlaneWeights(stored: planes[first..<first + planeCount])
+      return float(scales[group(index)]) * Float(weights.weight(codes[index]))
     }
+    return [bits, codes.indices.map { float(offsets[group($0)]) }]
   }
 }

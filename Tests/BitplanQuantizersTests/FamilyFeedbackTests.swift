@@ -34,11 +34,12 @@ struct FamilyFeedbackTests {
     let hessian = FloatMatrix(
       rows: columns, columns: columns,
       values: try golden.floats("hessian", shape: [columns, columns]))
-    let bits = format.coding == .binary ? format.bitWidth : 1
-    let scales = try golden.floats(
-      "\(name).scales", shape: format.coding == .binary ? [rows, groups, bits] : [rows, groups])
+    let scales = try golden.floats("\(name).scales", shape: [rows, groups])
     let offsets =
       format.coding == .binary ? try golden.floats("\(name).offsets", shape: [rows, groups]) : []
+    let planes = format.coding == .binary && format.bitWidth > 1 ? format.bitWidth : 0
+    let planeWeights =
+      planes > 0 ? try golden.floats("\(name).planeWeights", shape: [rows, groups, planes]) : []
     let expected = try golden.floats("\(name).codes", shape: [rows, columns])
     // Rows come one by one, so that each is fitted with its own numbers.
     let curvature = ErrorFeedbackTests.curvature(hessian)
@@ -48,14 +49,15 @@ struct FamilyFeedbackTests {
         weights, rows: [row..<row + 1], as: format, curvature: curvature
       ) { _ in
         FittedRow(
-          scales: scales[row * groups * bits..<(row + 1) * groups * bits]
-            .map { Float16($0).bitPattern },
+          scales: scales[row * groups..<(row + 1) * groups].map { Float16($0).bitPattern },
+          bytes: planeWeights[row * groups * planes..<(row + 1) * groups * planes]
+            .map { UInt8($0) },
           offsets: offsets.isEmpty
             ? [] : offsets[row * groups..<(row + 1) * groups].map { Float16($0).bitPattern })
       }
       switch quantized.payload {
       case .integer(let found, _, _): codes += found
-      case .binary(let found, _, _): codes += found
+      case .binary(let found, _, _, _): codes += found
       default: Issue.record("neither levels nor signs")
       }
     }

@@ -179,17 +179,18 @@ struct FamilyFitTests {
     let binary = try #require(affine.binaryCoded())
     #expect(binary.format.identifier == "bcq\(bits)_g128")
     guard case .integer(let codes, let scales, _) = affine.payload,
-      case .binary(let sameCodes, _, _) = binary.payload
+      case .binary(let sameCodes, _, _, let planeWeights) = binary.payload
     else {
       Issue.record("another payload")
       return
     }
     #expect(codes == sameCodes)
+    #expect(Array(planeWeights.prefix(bits)) == (0..<bits).map { 1 << UInt8($0) })
     for (index, (a, b)) in zip(affine.dequantized(), binary.dequantized()).enumerated() {
       let scale = Float(Float16(bitPattern: scales[index / 300 * 3 + index % 300 / 128]))
-      // The offset, at most 2^bits scales, is rounded to 11 bits; parts are exact unless subnormal
-      // (below 2^-14: at most 2^-25 off each); float sums round bits + 1 times.
-      let bound = scale * Float(1 << bits) * (0x1p-11 + 0x1p-21) + Float(bits) * 0x1p-25
+      // The offset, at most 2^bits scales, is rounded to 11 bits; half the scale is exact unless
+      // subnormal (below 2^-14: at most 2^-25 off, times 2^bits − 1); the float sum is rounded.
+      let bound = scale * Float(1 << bits) * (0x1p-11 + 0x1p-21) + Float(1 << bits) * 0x1p-25
       #expect(abs(a - b) <= bound, "weight \(index): \(a), \(b)")
     }
     let symmetric = try #require(WeightFormat(identifier: "int8_g128s"))

@@ -55,7 +55,8 @@ struct RoundToNearestTests {
     var zeros: [UInt8] = []
     switch quantized.payload {
     case .integer(let all, _, let points): (codes, zeros) = (all, points)
-    case .blockFloat(let all, _), .twoLevel(let all, _, _), .binary(let all, _, _): codes = all
+    case .blockFloat(let all, _), .twoLevel(let all, _, _), .binary(let all, _, _, _):
+      codes = all
     case .float16:
       Issue.record("an integer format gave float16 weights")
       return

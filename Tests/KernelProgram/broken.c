@@ -40,6 +40,35 @@ static void multiply_symmetric(MULTIPLY_PARAMETERS) {
   multiply_right(&symmetric, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
 }
 
+/// Binary weights with another third section: the first group's as `change` leaves it.
+static void multiply_changed(void (*change)(uint16_t *offsets), MULTIPLY_PARAMETERS) {
+  const int64_t tiles = (w->rows + BP_TILE_HEIGHT - 1) / BP_TILE_HEIGHT;
+  const size_t bytes =
+      (size_t)(tiles * w->groups * (2 + w->bit_width) * BP_TILE_HEIGHT);
+  uint16_t *offsets = allocate(bytes);
+  memcpy(offsets, w->offsets, bytes);
+  change(offsets);
+  bp_matrix other = *w;
+  other.offsets = offsets;
+  multiply_right(&other, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+  free(offsets);
+}
+
+static void drop_offset(uint16_t *offsets) { offsets[0] = 0; }
+
+static void multiply_without_offset(MULTIPLY_PARAMETERS) {
+  multiply_changed(
+      drop_offset, w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+}
+
+static void raise_plane_weight(uint16_t *offsets) { offsets[BP_TILE_HEIGHT] ^= 1; }
+
+/// One plane weight off by one.
+static void multiply_other_plane_weight(MULTIPLY_PARAMETERS) {
+  multiply_changed(
+      raise_plane_weight, w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+}
+
 /// The last tile is left out.
 static void multiply_fewer_tiles(MULTIPLY_PARAMETERS) {
   multiply_right(w, x, y, tile_begin, tile_end - 1, block_begin, block_end, scratch);
@@ -99,19 +128,26 @@ int count_unnoticed(void) {
       .bit_width = 5, .group_size = 32, .is_affine = 1, .rows = 23, .input_features = 70,
       .tokens = 3,
   };
+  const case_shape binary_shape = {
+      .bit_width = 3, .group_size = 128, .family = BP_FAMILY_BINARY, .rows = 23,
+      .input_features = 200, .tokens = 3,
+  };
   const uint64_t hash = results_hash;
-  matrix_case c = make_matrix_case(shape, 99);
+  matrix_case c = make_matrix_case(shape, 99), binary = make_matrix_case(binary_shape, 99);
   results_hash = hash;
   int unnoticed = 0;
   const struct {
     const char *name;
     bp_kernels kernels;
+    int is_binary;
   } wrong[] = {
-      {"one bit", {.multiply = multiply_one_bit}},
-      {"no zero points", {.multiply = multiply_symmetric}},
-      {"a tile left out", {.multiply = multiply_fewer_tiles}},
-      {"a write past the rows", {.multiply = multiply_past_rows}},
-      {"one activation", {.multiply = multiply_right, .quantize = quantize_one_code}},
+      {"one bit", {.multiply = multiply_one_bit}, 0},
+      {"no zero points", {.multiply = multiply_symmetric}, 0},
+      {"a tile left out", {.multiply = multiply_fewer_tiles}, 0},
+      {"a write past the rows", {.multiply = multiply_past_rows}, 0},
+      {"one activation", {.multiply = multiply_right, .quantize = quantize_one_code}, 0},
+      {"an offset", {.multiply = multiply_without_offset}, 1},
+      {"a plane weight", {.multiply = multiply_other_plane_weight}, 1},
   };
   const int64_t comparisons = comparison_count, failures = failure_count;
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -121,7 +157,7 @@ int count_unnoticed(void) {
     if (wrong[i].kernels.quantize) set.quantize = wrong[i].kernels.quantize;
     failure_count = 0;
     prints_failures = 0;
-    check_matrix_case(&set, &c, AFTER_GUARD, 1);
+    check_matrix_case(&set, wrong[i].is_binary ? &binary : &c, AFTER_GUARD, 1);
     prints_failures = 1;
     if (failure_count == 0) {
       unnoticed++;
@@ -147,5 +183,6 @@ int count_unnoticed(void) {
     fprintf(stderr, "not noticed: a read before the codes\n");
   }
   free_matrix_case(&c);
+  free_matrix_case(&binary);
   return unnoticed;
 }

@@ -28,6 +28,10 @@ static const case_shape formats[] = {
     {.bit_width = 8, .family = BP_FAMILY_BLOCK_FLOAT},
     {.bit_width = 8, .family = BP_FAMILY_PER_ROW},
     {.bit_width = 4, .family = BP_FAMILY_TWO_LEVEL},
+    {.bit_width = 1, .family = BP_FAMILY_BINARY},
+    {.bit_width = 2, .family = BP_FAMILY_BINARY},
+    {.bit_width = 3, .family = BP_FAMILY_BINARY},
+    {.bit_width = 4, .family = BP_FAMILY_BINARY},
 };
 static const int64_t shapes[][2] = {{1, 1}, {7, 33}, {16, 128}, {17, 96}, {50, 300}, {90, 160}};
 static const int64_t token_counts[] = {1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 13, 16, 17, 30};
@@ -40,8 +44,14 @@ static void check(case_shape shape, uint64_t seed) {
   for (int isa = 0; isa < BP_ISA_COUNT; isa++) {
     const bp_kernels *set = bp_kernels_for((bp_isa)isa);
     if (!set) continue;
-    check_matrix_case(set, &c, BEFORE_GUARD, 1);
-    check_matrix_case(set, &c, AFTER_GUARD, 2);
+    bp_kernels without_lookup = *set;
+    without_lookup.multiply_lookup = NULL;
+    check_matrix_case(&without_lookup, &c, BEFORE_GUARD, 1);
+    check_matrix_case(&without_lookup, &c, AFTER_GUARD, 2);
+    if (set->multiply_lookup && shape.family == BP_FAMILY_BINARY && bp_lookup_supported()) {
+      check_matrix_case(set, &c, BEFORE_GUARD, 1);
+      check_matrix_case(set, &c, AFTER_GUARD, 2);
+    }
   }
   free_matrix_case(&c);
 }

@@ -20,13 +20,35 @@ static int is_per_row(bp_family family) {
   return family == BP_FAMILY_PER_ROW || family == BP_FAMILY_TWO_LEVEL;
 }
 
-/// The integer that a code stands for; `extra` is the group's zero point or two-level code.
-static int32_t weight_of(case_shape s, uint8_t code, uint8_t extra) {
+/// What the row-major inputs of a case are.
+typedef struct {
+  /// `[rows][input_features]`.
+  uint8_t *codes;
+  /// `[rows][groups]`; of binary coding offsets too.
+  uint16_t *scales, *offsets;
+  /// `[rows][groups]`: zero points, two-level codes or exponents.
+  uint8_t *zeros;
+  /// `[rows][groups][bit_width]`.
+  uint8_t *plane_weights;
+} row_major;
+
+/// The integer that a code stands for; `extra` is the group's zero point or two-level code,
+/// `plane_weights` are the group's.
+static int32_t weight_of(
+    case_shape s, uint8_t code, uint8_t extra, const uint8_t *plane_weights) {
   static const int8_t levels[16] = {-127, -92, -71, -54, -40, -28, -17, -7,
                                     3,    13,  25,  37,  51,  68,  87,  113};
   switch (s.family) {
     case BP_FAMILY_NONLINEAR: return levels[code];
     case BP_FAMILY_PER_ROW: return code - 128;
+    case BP_FAMILY_BINARY: {
+      int32_t sum = 0;
+      for (int32_t bit = 0; bit < s.bit_width; bit++) {
+        const int32_t weight = s.bit_width == 1 ? 1 : plane_weights[bit];
+        sum += code >> bit & 1 ? weight : -weight;
+      }
+      return (int8_t)(uint8_t)(sum & 255);
+    }
     case BP_FAMILY_TWO_LEVEL:
       return (int8_t)(uint8_t)((extra / 16 + 1) * (code - extra % 16) & 255);
     default: return code - (s.is_affine ? extra : 1 << (s.bit_width - 1));
@@ -34,8 +56,7 @@ static int32_t weight_of(case_shape s, uint8_t code, uint8_t extra) {
 }
 
 /// The expected result of integer weights, row-major inputs.
-static void expect_integers(
-    matrix_case *c, const uint8_t *codes, const uint16_t *scales, const uint8_t *zeros) {
+static void expect_integers(matrix_case *c, row_major in) {
   const case_shape s = c->shape;
   int32_t *a = allocate((size_t)s.input_features * sizeof *a);
   float *t = allocate((size_t)c->groups * sizeof *t);
@@ -65,15 +86,25 @@ static void expect_integers(
       for (int64_t group = 0; group < spans; group++) {
         int32_t d = 0;
         for (int64_t k = group * span; k < (group + 1) * span && k < s.input_features; k++) {
-          const uint8_t extra = zeros[row * c->groups + k / s.group_size];
-          d += weight_of(s, codes[row * s.input_features + k], extra) * a[k];
+          const int64_t place = row * c->groups + k / s.group_size;
+          d += a[k]
+              * weight_of(
+                   s, in.codes[row * s.input_features + k], in.zeros[place],
+                   in.plane_weights + place * s.bit_width);
         }
-        const uint8_t exponent = zeros[row * c->groups + group];
+        const uint8_t exponent = in.zeros[row * c->groups + group];
         const float weight_scale = s.family != BP_FAMILY_BLOCK_FLOAT
-            ? float_from_half(scales[row * spans + group])
+            ? float_from_half(in.scales[row * spans + group])
             : exponent == 0 ? 0 : ldexpf(1, exponent - 127);
         const float scale = weight_scale * t[group];
         y = fmaf((float)d, scale, y);
+        if (s.family != BP_FAMILY_BINARY) continue;
+        int32_t sum = 0;
+        for (int64_t k = group * span; k < (group + 1) * span && k < s.input_features; k++) {
+          sum += a[k];
+        }
+        const float scaled = (float)-sum * t[group];
+        y = fmaf(-scaled, float_from_half(in.offsets[row * c->groups + group]), y);
       }
       const int64_t place = c->row_map ? c->row_map[row] : row;
       c->expected[token * s.rows + place] = y;
@@ -87,45 +118,72 @@ static void make_integers(matrix_case *c, generator *g) {
   const case_shape s = c->shape;
   const int64_t count = s.rows * s.input_features, scale_count = s.rows * c->groups;
   const uint8_t top = (uint8_t)((1 << s.bit_width) - 1);
-  uint8_t *codes = allocate((size_t)count), *zeros = allocate((size_t)scale_count);
-  uint16_t *scales = allocate((size_t)scale_count * 2);
+  const row_major in = {
+      .codes = allocate((size_t)count),
+      .scales = allocate((size_t)scale_count * 2),
+      .offsets = allocate((size_t)scale_count * 2),
+      .zeros = allocate((size_t)scale_count),
+      .plane_weights = allocate((size_t)(scale_count * s.bit_width)),
+  };
   for (int64_t i = 0; i < count; i++) {
-    codes[i] = s.pattern == CODES_TOP ? top
+    in.codes[i] = s.pattern == CODES_TOP ? top
         : s.pattern == CODES_BOTTOM   ? 0
                                       : (uint8_t)(next_bits(g) & top);
   }
   for (int64_t i = 0; i < scale_count; i++) {
-    scales[i] = next_half(g);
+    in.scales[i] = next_half(g);
     const uint8_t random = (uint8_t)next_bits(g);
-    zeros[i] = s.family == BP_FAMILY_TWO_LEVEL ? random
+    in.zeros[i] = s.family == BP_FAMILY_TWO_LEVEL ? random
         : s.family == BP_FAMILY_BLOCK_FLOAT    ? (random < 16 ? 0 : 100 + random % 50)
         : s.pattern == CODES_TOP               ? 0
         : s.pattern == CODES_BOTTOM            ? top
                                                : random & top;
+    if (s.family != BP_FAMILY_BINARY) continue;
+    in.offsets[i] = next_half(g);
+    // 127 together, or 128, which makes codes 0 stand for −128; random ones wrap in every other
+    // group.
+    const uint8_t some = (i % c->groups + s.tokens) % 2 ? 31 : 255;
+    for (int32_t bit = 0; bit < s.bit_width; bit++) {
+      const int32_t last = bit == s.bit_width - 1;
+      in.plane_weights[i * s.bit_width + bit] = s.pattern == CODES_TOP ? (last ? 127 - 8 * bit : 8)
+          : s.pattern == CODES_BOTTOM ? (last ? 128 - 8 * bit : 8)
+                                      : (uint8_t)next_bits(g) & some;
+    }
   }
   c->codes_bytes = c->tiles * c->groups * 2 * s.bit_width * s.group_size;
   const int has_bytes =
       s.family == BP_FAMILY_TWO_LEVEL || s.family == BP_FAMILY_BLOCK_FLOAT;
+  const int is_binary = s.family == BP_FAMILY_BINARY;
+  const int32_t stored_weights = is_binary && s.bit_width > 1 ? s.bit_width : 0;
   const int64_t scales_of_row = is_per_row(s.family)   ? 1
       : s.family == BP_FAMILY_BLOCK_FLOAT ? 0
                                           : c->groups;
   c->scales_bytes = c->tiles * scales_of_row * BP_TILE_HEIGHT * 2;
   c->zeros_bytes = c->tiles * c->groups
-      * (has_bytes ? BP_TILE_HEIGHT : s.is_affine ? 2 * s.bit_width : 0);
+      * (has_bytes          ? BP_TILE_HEIGHT
+             : is_binary   ? (2 + stored_weights) * BP_TILE_HEIGHT
+             : s.is_affine ? 2 * s.bit_width
+                           : 0);
   c->codes = allocate((size_t)c->codes_bytes);
   c->scales = allocate((size_t)c->scales_bytes);
-  bp_pack_codes(codes, s.rows, s.input_features, s.bit_width, s.group_size, c->codes);
-  if (scales_of_row) bp_pack_scales(scales, s.rows, scales_of_row, c->scales);
+  (is_binary ? bp_pack_bit_planes : bp_pack_codes)(
+      in.codes, s.rows, s.input_features, s.bit_width, s.group_size, c->codes);
+  if (scales_of_row) bp_pack_scales(in.scales, s.rows, scales_of_row, c->scales);
   if (c->zeros_bytes) c->zeros = allocate((size_t)c->zeros_bytes);
   if (has_bytes) {
-    bp_pack_bytes(zeros, s.rows, c->groups, c->zeros);
+    bp_pack_bytes(in.zeros, s.rows, c->groups, c->zeros);
+  } else if (is_binary) {
+    bp_pack_offsets(
+        in.offsets, in.plane_weights, s.rows, c->groups, s.bit_width, (uint16_t *)c->zeros);
   } else if (s.is_affine) {
-    bp_pack_zero_points(zeros, s.rows, c->groups, s.bit_width, c->zeros);
+    bp_pack_zero_points(in.zeros, s.rows, c->groups, s.bit_width, c->zeros);
   }
-  expect_integers(c, codes, scales, zeros);
-  free(codes);
-  free(zeros);
-  free(scales);
+  expect_integers(c, in);
+  free(in.codes);
+  free(in.scales);
+  free(in.offsets);
+  free(in.zeros);
+  free(in.plane_weights);
 }
 
 static void make_halves(matrix_case *c, generator *g) {
@@ -230,13 +288,16 @@ static void multiply_integers(
   const bp_matrix w = {
       .codes = codes.data,
       .scales = scales.data,
-      .zero_points = s.family == BP_FAMILY_BLOCK_FLOAT ? NULL : zeros.data,
+      .zero_points = s.family == BP_FAMILY_BLOCK_FLOAT || s.family == BP_FAMILY_BINARY
+          ? NULL
+          : zeros.data,
       .rows = s.rows,
       .groups = c->groups,
       .group_size = s.group_size,
       .bit_width = s.bit_width,
       .family = s.family,
       .exponents = s.family == BP_FAMILY_BLOCK_FLOAT ? zeros.data : NULL,
+      .offsets = s.family == BP_FAMILY_BINARY ? zeros.data : NULL,
   };
   const int64_t scale_groups = is_per_row(s.family) ? 1 : c->groups;
   const bp_activation_order order = set->activation_order(s.tokens, s.group_size);

@@ -23,7 +23,6 @@ typedef struct {
   int32_t bit_width;
   int32_t group_size;
   int is_affine;
-  /// Any but the binary one.
   bp_family family;
   int64_t rows, input_features, tokens;
   code_pattern pattern;
@@ -34,8 +33,8 @@ typedef struct {
 typedef struct {
   case_shape shape;
   int64_t groups, tiles;
-  /// Packed sections and their sizes; `zeros` holds zero points, two-level codes or exponents, and is
-  /// NULL where there are none.
+  /// Packed sections and their sizes; `zeros` holds zero points, two-level codes, exponents, or
+  /// offsets with plane weights, and is NULL where there are none.
   uint8_t *codes, *zeros;
   uint16_t *scales;
   int64_t codes_bytes, scales_bytes, zeros_bytes;

@@ -125,9 +125,9 @@ struct KernelBench {
           for format in formats {
             for batch in tokens where batch > 8 || set == instructionSets.first {
               rows += measure(format, shape, batch, context)
-              if kernels.hasLookup, batch == 1, format.coding == .binary {
+              if let lookup = kernels.withLookup, batch == 1, format.identifier == "bcq1_g128" {
                 rows += measure(
-                  format, shape, batch, KernelContext(kernels: kernels.withoutLookup, pool: pool))
+                  format, shape, batch, KernelContext(kernels: lookup, pool: pool))
               }
               roofline.measure(memory, pool)
             }
@@ -169,15 +169,14 @@ struct KernelBench {
       "format": format.identifier, "shape": "\(shape)", "tokens": "\(batch)",
       "threads": "\(context.pool.threadCount)",
       "instructionSet": context.kernels.instructionSet.rawValue,
-      "lookupTables": "\(context.kernels.hasLookup)",
+      "lookupTables": "\(context.kernels.usesLookup)",
       "kernelBuild": KernelSet.build, "repeats": "\(samples.seconds.count)",
       "weights": "cold: \(copies) copies in \(memory.count >> 20) MiB, one after the other",
     ]
     let bytes = Double(layout.storedBytes)
     let line =
       "| \(context.kernels.instructionSet.rawValue)"
-      + (context.kernels.hasLookup || format.coding != .binary || batch > 1
-        ? "" : ", masked planes")
+      + (context.kernels.usesLookup ? ", lookup tables" : "")
       + " | \(shape) | \(format) | \(batch) "
       + "| \(text(samples.best * 1e3)) | \(text(samples.median * 1e3)) "
       + "| \(text(bytes / samples.best / 1e9)) | \(text(operations / samples.best / 1e9)) |"

@@ -122,6 +122,9 @@ public struct DeviceProfile: Hashable, Sendable, Codable {
   public var key: Key
   /// Measured ceilings.
   public var peaks: Peaks
+  /// Whether one token of `bcq1_g128` took less time through lookup tables than by masked planes;
+  /// absent where the two were not compared.
+  public var usesLookup: Bool?
   /// Packed bytes that were cycled through while timing, so that caches are as cold as in use.
   public var workingSetBytes: Int
   /// Costs, sorted by shape, format and batch.
@@ -131,14 +134,15 @@ public struct DeviceProfile: Hashable, Sendable, Codable {
 
   /// Makes a profile.
   public init(
-    name: String, simulated: Bool, key: Key, peaks: Peaks, workingSetBytes: Int,
-    measurements: [Measurement], corrections: [Correction]
+    name: String, simulated: Bool, key: Key, peaks: Peaks, usesLookup: Bool? = nil,
+    workingSetBytes: Int, measurements: [Measurement], corrections: [Correction]
   ) {
     self.schemaVersion = Self.supportedSchemaVersion
     self.name = name
     self.simulated = simulated
     self.key = key
     self.peaks = peaks
+    self.usesLookup = usesLookup
     self.workingSetBytes = workingSetBytes
     self.measurements = measurements
     self.corrections = corrections

@@ -10,11 +10,12 @@
 ///    contiguous inside the group. A plane of `p` bits stores `8/p` consecutive units in 64 bytes:
 ///    byte `i` holds the bits of byte `i` of unit `u` at bit position `p · (u mod 8/p)`.
 /// 2. **scales**, binary16, ordered `[tile][group][row]`; `[tile][row]` where rows have one scale;
-///    `[tile][group][bit][row]` for binary coding; one exponent byte each for block floating point.
+///    one exponent byte each for block floating point.
 /// 3. **zero points**, ordered `[tile][group]`. Affine: `2 · bitWidth` bytes each, planes as
 ///    for the codes, where a plane of `p` bits takes `2·p` bytes and byte `i` holds row
 ///    `i + j · 2p` at bit position `p · j`, for `j < 8/p`. Two-level: one ``TwoLevelCode`` byte a
-///    row. Binary coding: one binary16 offset a row. Other formats have no such section.
+///    row. Binary coding: one binary16 offset a row, then from 2 bits on the plane weights, bytes
+///    ordered `[bit][row]`. Other formats have no such section.
 ///
 /// `f16` has one section: binary16 weights ordered `[tile][inputFeature][row]`.
 ///
@@ -44,11 +45,14 @@ public struct PackedLayout: Hashable, Sendable {
   /// Scales of one output feature.
   public var scalesPerRow: Int {
     switch format.coding {
-    case .affine, .symmetric, .nonlinear, .blockFloat: groupCount
+    case .affine, .symmetric, .nonlinear, .blockFloat, .binary: groupCount
     case .perRow, .twoLevel: 1
-    case .binary: groupCount * format.bitWidth
     case .float16: 0
     }
+  }
+  /// Plane weights of one group of one output feature.
+  public var planeWeightsPerGroup: Int {
+    format.coding == .binary && format.bitWidth > 1 ? format.bitWidth : 0
   }
   /// Input features with padding.
   public var paddedInputFeatures: Int { groupCount * format.groupSize }
@@ -59,7 +63,7 @@ public struct PackedLayout: Hashable, Sendable {
     switch format.coding {
     case .affine: 2 * format.bitWidth
     case .twoLevel: Self.tileHeight
-    case .binary: 2 * Self.tileHeight
+    case .binary: (2 + planeWeightsPerGroup) * Self.tileHeight
     case .symmetric, .nonlinear, .blockFloat, .perRow, .float16: 0
     }
   }

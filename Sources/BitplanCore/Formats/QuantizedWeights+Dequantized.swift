@@ -33,16 +33,16 @@ extension QuantizedWeights {
           values[position] = scale * Float(levels[index].weight(code))
         }
       }
-    case .binary(let codes, let scales, let offsets):
-      let bits = format.bitWidth
+    case .binary(let codes, let scales, let offsets, let planeWeights):
+      let count = PackedLayout(format, shape).planeWeightsPerGroup
       return byGroup(codes) { index, codes, values in
-        let offset = Self.float(offsets[index])
-        let parts = scales[index * bits..<(index + 1) * bits].map(Self.float)
-        for (position, code) in codes {
-          values[position] = parts.enumerated().reduce(offset) { sum, part in
-            code >> UInt8(part.offset) & 1 == 1 ? sum + part.element : sum - part.element
-          }
+        let (scale, offset) = (Self.float(scales[index]), Self.float(offsets[index]))
+        let weights = PlaneWeights(stored: planeWeights[index * count..<(index + 1) * count])
+        let levels = (0..<1 << format.bitWidth).map { code in
+          // The product is exact: 11 bits of the scale times 8.
+          offset + scale * Float(weights.weight(UInt8(code)))
         }
+        for (position, code) in codes { values[position] = levels[Int(code)] }
       }
     }
   }

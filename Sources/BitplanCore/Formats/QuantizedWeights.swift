@@ -12,9 +12,10 @@ public struct QuantizedWeights: Sendable {
     /// Two-level formats: codes as above, scales `[outputFeatures]`, and integer scales with zero
     /// points `[outputFeatures, groups]`.
     case twoLevel(codes: [UInt8], scales: [UInt16], levels: [TwoLevelCode])
-    /// Binary coding: codes as above, bit `i` for `scale_i`; scales
-    /// `[outputFeatures, groups, bitWidth]`; offsets `[outputFeatures, groups]`.
-    case binary(codes: [UInt8], scales: [UInt16], offsets: [UInt16])
+    /// Binary coding: codes as above, bit `i` for plane weight `i`; scales and offsets
+    /// `[outputFeatures, groups]`; plane weights `[outputFeatures, groups, bitWidth]`, none with one
+    /// bit.
+    case binary(codes: [UInt8], scales: [UInt16], offsets: [UInt16], planeWeights: [UInt8])
     /// Binary16 bit patterns `[outputFeatures, inputFeatures]`.
     case float16([UInt16])
   }
@@ -49,11 +50,14 @@ public struct QuantizedWeights: Sendable {
       precondition(codes.count == shape.weightCount, "one code for every weight")
       precondition(scales.count == scaleCount, "one scale for every row")
       precondition(levels.count == groups, "one integer scale for every group")
-    case .binary(let codes, let scales, let offsets):
+    case .binary(let codes, let scales, let offsets, let planeWeights):
       holds = [.binary]
       precondition(codes.count == shape.weightCount, "one code for every weight")
-      precondition(scales.count == scaleCount, "one scale for every bit of every group")
+      precondition(scales.count == scaleCount, "one scale for every group")
       precondition(offsets.count == groups, "one offset for every group")
+      precondition(
+        planeWeights.count == groups * layout.planeWeightsPerGroup,
+        "one plane weight for every bit of every group, from 2 bits on")
     case .float16(let values):
       holds = [.float16]
       precondition(values.count == shape.weightCount, "one value for every weight")

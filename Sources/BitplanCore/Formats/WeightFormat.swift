@@ -19,8 +19,9 @@ public struct WeightFormat: Hashable, Sendable {
     /// `w ≈ scale · groupScale · (code − zeroPoint)`: a binary16 scale an output feature, an
     /// integer scale of 1…16 and a zero point of 0…15 a group (see ``TwoLevelCode``).
     case twoLevel
-    /// `w ≈ offset + Σ_i ±scale_i`, plus where bit `i` of the code is 1: one binary16 scale for
-    /// every bit and a binary16 offset a group.
+    /// `w ≈ offset + scale · Σ_i ±planeWeight_i`, plus where bit `i` of the code is 1: a binary16
+    /// scale and a binary16 offset a group, and from 2 bits on a byte for every bit of the group (see
+    /// ``PlaneWeights``).
     case binary
     /// The weight itself as IEEE 754 binary16.
     case float16

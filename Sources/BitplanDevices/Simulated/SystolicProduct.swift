@@ -54,7 +54,7 @@ public struct SystolicProduct: Hashable, Sendable {
       case .affine: 16 + format.bitWidth
       case .symmetric, .nonlinear, .perRow: 16
       case .blockFloat, .twoLevel: 8
-      case .binary: 16 * (format.bitWidth + 1)
+      case .binary: 32 + (format.bitWidth > 1 ? 8 * format.bitWidth : 0)
       case .float16: 0
       }
     self.init(

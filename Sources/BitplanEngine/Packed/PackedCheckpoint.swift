@@ -18,8 +18,9 @@ import Foundation
 /// where there is one. Segments and row maps come first, each at a multiple of 64 bytes, so that
 /// kernels multiply straight from the mapped file.
 public enum PackedCheckpoint {
-  /// The major version this code reads and writes.
-  public static let supportedSchemaVersion = 1
+  /// The major version this code reads and writes. In version 1 binary coding had a scale for every
+  /// bit; 2 bits of it took as many bytes as now, so nothing but this number tells them apart.
+  public static let supportedSchemaVersion = 2
 
   enum Key {
     static let schemaVersion = "bitplan.schemaVersion"

@@ -76,7 +76,7 @@ extension Workbench {
   ) throws -> ProfileStore.Stored {
     let key = CPUIdentity.key(context)
     let name = CPUIdentity.profileName(key)
-    let file = output.map { URL(filePath: $0) } ?? profilesFolder.appending(path: "\(name).json")
+    let file = output.map { URL(filePath: $0) } ?? Self.ownProfile(key, home)
     var existing: DeviceProfile?
     if !refresh, FileManager.default.fileExists(atPath: file.path) {
       let stored = try ProfileStore.read(file)
@@ -158,7 +158,14 @@ extension Workbench {
     let shapes = (operators ?? []).filter(\.isMultiplied).map(\.shape)
     let workingSet = operators == nil ? 64 << 20 : shapes.reduce(0) { $0 + $1.weightCount / 2 }
     progress.begin("profile", total: missing.count)
-    let profiler = CPUProfiler(context: context, meter: EnergyMeter())
+    let lookup = CPUProfiler.LookupChoice(context: context)
+    if profile.usesLookup == nil {
+      profile.usesLookup = try lookup.isFaster(for: missing, workingSetBytes: workingSet) {
+        try cancellation.check()
+      }
+    }
+    let chosen = lookup.context(usesLookup: profile.usesLookup == true)
+    let profiler = CPUProfiler(context: chosen, meter: EnergyMeter())
     let measured = try profiler.measure(missing, workingSetBytes: workingSet) { done, total in
       try cancellation.check()
       progress.advance(done, of: total)

@@ -161,7 +161,7 @@ final class EvenGrids: RoundingGrids, @unchecked Sendable {
     scales + span * Lanes.height
   }
 
-  func stored(_ wanted: Float) -> Float {
+  func stored(_ wanted: Float, parameter: Int, span: Int, row: Int) -> Float {
     // As in GroupGrid: neither a scale of next to no precision nor an infinite one.
     Float(Float16(min(max(wanted, 9.536_743e-07), 65_504)))
   }

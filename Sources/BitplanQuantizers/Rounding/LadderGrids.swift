@@ -13,8 +13,11 @@ final class LadderGrids: RoundingGrids, @unchecked Sendable {
   private let format: WeightFormat
   private let groups: Int
   private let levelCount: Int
+  /// Plane weights of a group; they come first among its parameters.
+  private let planeCount: Int
   private let matrices: [FloatMatrix]
-  /// `[groups][parameterCount][height]`: the scale, or the bits' scales and then the offset.
+  /// `[groups][parameterCount][height]`: plane weights where there are any, the scale, and the offset
+  /// of binary coding.
   private let numbers: UnsafeMutablePointer<Float>
   /// `[groups][levelCount][height]`; the last middle is not used.
   private let values, codesOfLevels, middles: UnsafeMutablePointer<Float>
@@ -23,7 +26,8 @@ final class LadderGrids: RoundingGrids, @unchecked Sendable {
   init(_ format: WeightFormat, size: Int) {
     self.format = format
     span = format.groupSize
-    parameterCount = format.coding == .binary ? format.bitWidth + 1 : 1
+    planeCount = format.coding == .binary && format.bitWidth > 1 ? format.bitWidth : 0
+    parameterCount = planeCount + (format.coding == .binary ? 2 : 1)
     levelCount = 1 << format.bitWidth
     groups = max(1, (size + span - 1) / span)
     let counts = [groups * parameterCount] + Array(repeating: groups * levelCount, count: 3)
@@ -37,16 +41,15 @@ final class LadderGrids: RoundingGrids, @unchecked Sendable {
   func set(row: Int, fitted: FittedRow) {
     for group in 0..<groups {
       let first = group * parameterCount * Lanes.height + row
+      for plane in 0..<planeCount {
+        numbers[first + plane * Lanes.height] = Float(fitted.bytes[group * planeCount + plane])
+      }
+      let scale = Float(Float16(bitPattern: fitted.scales[group]))
       if format.coding == .binary {
-        let bits = format.bitWidth
-        for bit in 0..<bits {
-          numbers[first + bit * Lanes.height] =
-            Float(Float16(bitPattern: fitted.scales[group * bits + bit]))
-        }
-        numbers[first + bits * Lanes.height] =
+        numbers[first + planeCount * Lanes.height] = scale
+        numbers[first + (planeCount + 1) * Lanes.height] =
           Float(Float16(bitPattern: fitted.offsets[group]))
       } else {
-        let scale = Float(Float16(bitPattern: fitted.scales[group]))
         numbers[first] = scale == 0 ? 9.536_743e-07 : scale
       }
       buildLadder(row, group)
@@ -65,27 +68,37 @@ final class LadderGrids: RoundingGrids, @unchecked Sendable {
 
   /// A row's numbers around `codes`.
   func fitted(row: Int, codes: [UInt8]) -> FittedRow {
-    func bits(_ group: Int, _ parameter: Int) -> UInt16 {
-      Float16(numbers[(group * parameterCount + parameter) * Lanes.height + row]).bitPattern
+    func half(_ group: Int, _ parameter: Int) -> UInt16 {
+      Float16(number(parameter, row, group)).bitPattern
     }
-    let factors = format.coding == .binary ? format.bitWidth : 1
     return FittedRow(
-      codes: codes,
-      scales: (0..<groups).flatMap { group in (0..<factors).map { bits(group, $0) } },
-      offsets: format.coding == .binary ? (0..<groups).map { bits($0, factors) } : [])
+      codes: codes, scales: (0..<groups).map { half($0, planeCount) },
+      bytes: (0..<groups).flatMap { group in
+        (0..<planeCount).map { UInt8(number($0, row, group)) }
+      },
+      offsets: format.coding == .binary ? (0..<groups).map { half($0, planeCount + 1) } : [])
+  }
+
+  private func number(_ parameter: Int, _ row: Int, _ group: Int) -> Float {
+    numbers[(group * parameterCount + parameter) * Lanes.height + row]
+  }
+
+  /// The whole number that a code of binary coding stands for.
+  private func signedSum(_ code: Int, _ row: Int, _ group: Int) -> Float {
+    guard planeCount > 0 else { return code == 1 ? 1 : -1 }
+    return (0..<planeCount).reduce(0) { sum, plane in
+      let weight = number(plane, row, group)
+      return code >> plane & 1 == 1 ? sum + weight : sum - weight
+    }
   }
 
   /// The value of a code, computed as `QuantizedWeights.dequantized()` does.
   private func level(_ code: Int, _ row: Int, _ group: Int) -> Float {
-    let first = group * parameterCount * Lanes.height + row
+    let scale = number(planeCount, row, group)
     guard format.coding == .binary else {
-      return numbers[first] * NonlinearLevels.value(UInt8(code))
+      return scale * NonlinearLevels.value(UInt8(code))
     }
-    let bits = format.bitWidth
-    return (0..<bits).reduce(numbers[first + bits * Lanes.height]) { sum, bit in
-      let part = numbers[first + bit * Lanes.height]
-      return code >> bit & 1 == 1 ? sum + part : sum - part
-    }
+    return number(planeCount + 1, row, group) + scale * signedSum(code, row, group)
   }
 
   private func buildLadder(_ row: Int, _ group: Int) {
@@ -128,14 +141,17 @@ final class LadderGrids: RoundingGrids, @unchecked Sendable {
     _ parameter: Int, column: Int, codes: UnsafeMutablePointer<Float>,
     into target: UnsafeMutablePointer<Float>
   ) {
-    let isOffset = format.coding == .binary && parameter == format.bitWidth
+    let group = column / span
     for row in 0..<Lanes.height {
-      let code = UInt8(codes[row])
-      if format.coding == .nonlinear {
-        target[row] = NonlinearLevels.value(code)
-      } else {
-        target[row] = isOffset || code >> UInt8(parameter) & 1 == 1 ? 1 : -1
-      }
+      let code = Int(codes[row])
+      target[row] =
+        if format.coding == .nonlinear {
+          NonlinearLevels.value(UInt8(code))
+        } else if parameter < planeCount {
+          (code >> parameter & 1 == 1 ? 1 : -1) * number(planeCount, row, group)
+        } else {
+          parameter == planeCount ? signedSum(code, row, group) : 1
+        }
     }
   }
 
@@ -143,7 +159,14 @@ final class LadderGrids: RoundingGrids, @unchecked Sendable {
     numbers + (span * parameterCount + parameter) * Lanes.height
   }
 
-  func stored(_ wanted: Float) -> Float {
+  func stored(_ wanted: Float, parameter: Int, span: Int, row: Int) -> Float {
+    if parameter < planeCount {
+      // What the other plane weights leave of the most that all of them may be.
+      let others = (0..<planeCount).reduce(Float(0)) {
+        $1 == parameter ? $0 : $0 + number($1, row, span)
+      }
+      return min(max(wanted.rounded(), 0), Float(PlaneWeights.most) - others)
+    }
     let bounded = min(max(wanted, -65_504), 65_504)
     guard format.coding == .nonlinear, abs(bounded) < 9.536_743e-07 else {
       return Float(Float16(bounded))

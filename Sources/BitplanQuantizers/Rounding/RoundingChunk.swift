@@ -215,7 +215,9 @@ struct RoundingChunk<Grids: RoundingGrids>: Sendable {
         let old = numbers[lane + row]
         b.step[lane + row] = 0
         guard denominator[row] > 0 else { continue }
-        let rounded = grids.stored(old + numerator[row] / denominator[row])
+        let rounded = grids.stored(
+          old + numerator[row] / denominator[row], parameter: parameter, span: span,
+          row: lane + row)
         let difference = rounded - old
         if difference * (2 * numerator[row] - difference * denominator[row]) > 0 {
           b.step[lane + row] = difference

@@ -2,8 +2,9 @@ internal import BitplanKernels
 
 /// The grids of the rows of a chunk: the values that each row's codes stand for.
 ///
-/// A value is linear in a few stored numbers, its *parameters*: `v = Σ_p parameter_p · basis_p(code)`
-/// (a scale times a level; an offset and scales with signs). Matrices of a chunk are `[…][height]`.
+/// A value is linear in each of a few stored numbers, its *parameters*, while the others stay: it
+/// changes by `basis_p(code)` times what parameter `p` does (a scale times a level; an offset, a scale
+/// and plane weights with signs). Matrices of a chunk are `[…][height]`.
 protocol RoundingGrids: Sendable {
   /// Consecutive input features that share parameters.
   var span: Int { get }
@@ -13,14 +14,14 @@ protocol RoundingGrids: Sendable {
   func round(
     _ target: UnsafeMutablePointer<Float>, column: Int, codes: UnsafeMutablePointer<Float>,
     values: UnsafeMutablePointer<Float>)
-  /// Writes what parameter `parameter` is multiplied by at `column`, `[height]`.
+  /// Writes what parameter `parameter` is multiplied by at `column` as the others are, `[height]`.
   func basis(
     _ parameter: Int, column: Int, codes: UnsafeMutablePointer<Float>,
     into target: UnsafeMutablePointer<Float>)
   /// A parameter of a span, one of every row: `[height]`.
   func parameters(_ parameter: Int, span: Int) -> UnsafeMutablePointer<Float>
-  /// The number that would be stored for `wanted`.
-  func stored(_ wanted: Float) -> Float
+  /// The number that would be stored for `wanted` as a row's parameter.
+  func stored(_ wanted: Float, parameter: Int, span: Int, row: Int) -> Float
   /// Parameters of `span` have changed.
   func refresh(span: Int)
   /// Writes the values of codes anew, `[height]`, so that they are what will be stored.

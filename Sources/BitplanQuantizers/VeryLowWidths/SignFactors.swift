@@ -90,6 +90,6 @@ public struct SignFactors: Sendable {
         scales: outputFactors.flatMap {
           [UInt16](repeating: Float16($0).bitPattern, count: groups)
         },
-        offsets: [UInt16](repeating: 0, count: shape.outputFeatures * groups)))
+        offsets: [UInt16](repeating: 0, count: shape.outputFeatures * groups), planeWeights: []))
   }
 }

@@ -10,6 +10,8 @@ public import BitplanKernels
 /// Either way a weight is `±first ± second`: for a salient column the two magnitudes themselves, for
 /// the others half the sum and half the difference of theirs. So this is binary coding of two bits
 /// without an offset, whose groups are a block's salient columns and the block's other columns.
+/// Where no column is salient, the two magnitudes are what binary coding stores: whole multiples of
+/// one scale.
 public struct SplitBinarization: Sendable {
   /// `[outputFeatures, inputFeatures]` of the operator.
   public let shape: MatrixShape
@@ -18,7 +20,8 @@ public struct SplitBinarization: Sendable {
   /// Whether a column is salient, `[inputFeatures]`.
   public let isSalient: [Bool]
   /// Binary16 patterns of `first` and `second` of the salient columns and of `first` and `second` of
-  /// the others: `[outputFeatures][blocks][4]`.
+  /// the others: `[outputFeatures][blocks][4]`. Without salient columns `[outputFeatures][blocks][2]`:
+  /// the binary16 scale, and the multiples of it, `second` in the low byte.
   public let factors: [UInt16]
 
   /// Input features of a block.
@@ -62,7 +65,9 @@ public struct SplitBinarization: Sendable {
       for column in search.salient { isSalient[column] = true }
       for row in 0..<rows {
         let values = { (column: Int) in rest[row * columns + column] }
-        let pairs = [search.salientPair(values), search.plainPair(values)].suffix(perBlock / 2)
+        let plain = search.plainPair(values)
+        let pairs =
+          salientLimit > 0 ? [search.salientPair(values), plain] : [plain.onPlanes]
         var errors = [Double](repeating: 0, count: range.count)
         for column in range {
           let pair = isSalient[column] ? pairs[pairs.startIndex] : pairs[pairs.endIndex - 1]
@@ -76,8 +81,7 @@ public struct SplitBinarization: Sendable {
         }
         for (place, pair) in pairs.enumerated() {
           let at = (row * blocks + block) * perBlock + 2 * place
-          factors[at] = Float16(pair.first).bitPattern
-          factors[at + 1] = Float16(pair.second).bitPattern
+          (factors[at], factors[at + 1]) = pair.stored
         }
         inverse.feed(errors, from: range, into: &rest, row: row * columns)
       }
@@ -95,10 +99,8 @@ public struct SplitBinarization: Sendable {
         let (row, column) = (index / columns, index % columns)
         let block = (row * blocks + column / Self.blockSize) * perBlock
         let at = block + (isSalient[column] ? 0 : perBlock - 2)
-        return SignPair(
-          first: Float(Float16(bitPattern: factors[at])),
-          second: Float(Float16(bitPattern: factors[at + 1]))
-        ).value(codes[index])
+        let stored = (factors[at], factors[at + 1])
+        return (perBlock == 2 ? SignPair(planes: stored) : SignPair(stored)).value(codes[index])
       })
   }
 
@@ -117,12 +119,13 @@ public struct SplitBinarization: Sendable {
     let perRow = factors.count / max(1, shape.outputFeatures)
     let perBlock = perRow / max(1, blocks)
     let columns = shape.inputFeatures
-    var (codes, scales) = ([UInt8](), [UInt16]())
+    var (codes, scales, planeWeights) = ([UInt8](), [UInt16](), [UInt8]())
     for row in indices {
       codes += self.codes[row * columns..<(row + 1) * columns]
       for block in 0..<blocks {
-        let at = row * perRow + (block + 1) * perBlock - 2
-        scales += [factors[at + 1], factors[at]]
+        let at = row * perRow + block * perBlock
+        scales.append(factors[at])
+        planeWeights += [UInt8(factors[at + 1] & 255), UInt8(factors[at + 1] >> 8)]
       }
     }
     return QuantizedWeights(
@@ -130,18 +133,42 @@ public struct SplitBinarization: Sendable {
       shape: MatrixShape(outputFeatures: indices.count, inputFeatures: columns),
       payload: .binary(
         codes: codes, scales: scales,
-        offsets: [UInt16](repeating: 0, count: indices.count * blocks)))
+        offsets: [UInt16](repeating: 0, count: indices.count * blocks), planeWeights: planeWeights))
   }
 }
 
 /// `±first ± second`.
 struct SignPair {
-  /// Values of binary16.
+  /// Values of binary16, or multiples of one.
   let first, second: Float
+  /// Two numbers of 16 bits that hold both.
+  let stored: (UInt16, UInt16)
 
+  /// Rounds both to binary16.
   init(first: Float, second: Float) {
-    func stored(_ value: Float) -> Float { Float(Float16(min(max(value, -65_504), 65_504))) }
-    (self.first, self.second) = (stored(first), stored(second))
+    func stored(_ value: Float) -> Float16 { Float16(min(max(value, -65_504), 65_504)) }
+    self.init((stored(first).bitPattern, stored(second).bitPattern))
+  }
+
+  /// Takes two binary16 patterns.
+  init(_ stored: (UInt16, UInt16)) {
+    first = Float(Float16(bitPattern: stored.0))
+    second = Float(Float16(bitPattern: stored.1))
+    self.stored = stored
+  }
+
+  /// Takes a binary16 scale and multiples of it, the second's in the low byte.
+  init(planes stored: (UInt16, UInt16)) {
+    let scale = Float(Float16(bitPattern: stored.0))
+    (first, second) = (scale * Float(stored.1 >> 8), scale * Float(stored.1 & 255))
+    self.stored = stored
+  }
+
+  /// The nearest pair of multiples of one scale.
+  var onPlanes: SignPair {
+    let grid = PlaneGrid(magnitudes: [second, first])
+    let weights = grid.weights.values.map(UInt16.init)
+    return SignPair(planes: (Float16(grid.scale).bitPattern, weights[0] | weights[1] << 8))
   }
 
   /// The value of a code, computed as `QuantizedWeights.dequantized()` does.

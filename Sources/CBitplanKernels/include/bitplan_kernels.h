@@ -32,9 +32,11 @@
 //   - block floating point: s is 2^(exponent − 127), or 0 for exponent 0; z = 2^(bit width − 1);
 //   - per row: one group as long as the row, z = 128, and one activation scale a token;
 //   - two-level: the same, of the signed bytes (group scale · (code − zero point)) mod 256;
-//   - binary: for every group and every bit i of the codes, in order, with b = ±1 for bit 1 and 0,
-//         d_i = Σ b·a, y = fma((float)d_i, s_i·t, y),
-//     and after the last bit y = fma((float)Σ a, offset·t, y).
+//   - binary: every bit i of the codes of a group has a plane weight q_i, and a code stands for the
+//     signed byte v = (Σ ±q_i) mod 256, plus where bit i is 1; u = v + 128, z = 128. After a
+//     group's d its offset is added:
+//         y = fma(−((float)(−Σ a)·t), offset, y)    (the inner product rounded once).
+//     |d| = |Σ v·a| ≤ 128·127·128 = 2,080,768 and |Σ a| ≤ 16,256 are exact floats.
 //
 // A row of signed bytes has |d| ≤ 128·127·2^17 = 2,130,706,432 < 2^31 for up to 2^17 = 131,072
 // input features, the most that per-row and two-level weights may have. On the way sums may wrap
@@ -73,8 +75,8 @@ typedef enum {
 typedef struct {
   /// `[tile][group]`, `2 · bit_width · group_size` bytes each.
   const uint8_t *codes;
-  /// binary16, `[tile][group][16]`; per row and two-level `[tile][16]`; binary
-  /// `[tile][group][bit][16]`; NULL for block floating point.
+  /// binary16, `[tile][group][16]`; per row and two-level `[tile][16]`; NULL for block
+  /// floating point.
   const uint16_t *scales;
   /// `[tile][group]`, `2 · bit_width` bytes each; NULL when every zero point is
   /// `2^(bit_width − 1)`. Two-level: `[tile][group][16]`, the zero point in the low four bits, the
@@ -92,7 +94,8 @@ typedef struct {
   bp_family family;
   /// Block floating point: `[tile][group][16]`; otherwise NULL.
   const uint8_t *exponents;
-  /// Binary: binary16, `[tile][group][16]`; otherwise NULL.
+  /// Binary: `[tile][group]`, 16 binary16 offsets and, from 2 bits on, the plane weights, bytes
+  /// `[bit][16]`; with one bit its plane weight is 1. Otherwise NULL.
   const uint16_t *offsets;
 } bp_matrix;
 
@@ -185,7 +188,7 @@ typedef struct {
       const float *x, int64_t stride, int64_t input_features, const bp_activations *out,
       int64_t block_begin, int64_t block_end);
 
-  /// Binary coding by lookup tables, for one token; NULL where `multiply` is what there is.
+  /// Binary coding of one bit by lookup tables, for one token; NULL where `multiply` is to be taken.
   /// `scratch` has `BP_LOOKUP_BYTES` for every input feature, padding included. To be used only
   /// where `bp_lookup_supported` says so.
   void (*multiply_lookup)(
@@ -242,6 +245,11 @@ void bp_pack_bit_planes(
 void bp_pack_scales(const uint16_t *scales, int64_t rows, int64_t count, uint16_t *packed);
 /// Writes bytes `[rows][count]` as `[tile][count][16]`: exponents and two-level codes.
 void bp_pack_bytes(const uint8_t *bytes, int64_t rows, int64_t count, uint8_t *packed);
+/// Writes offsets `[rows][groups]` and plane weights `[rows][groups][bit_width]` of binary coding;
+/// with one bit there are none.
+void bp_pack_offsets(
+    const uint16_t *offsets, const uint8_t *plane_weights, int64_t rows, int64_t groups,
+    int32_t bit_width, uint16_t *packed);
 /// Writes the zero-points section from `[rows][groups]`.
 void bp_pack_zero_points(
     const uint8_t *zero_points, int64_t rows, int64_t groups, int32_t bit_width, uint8_t *packed);
@@ -252,8 +260,7 @@ void bp_pack_float16(
 /// One row's codes, `[input_features]`.
 void bp_unpack_row_codes(
     const bp_matrix *w, int64_t row, int64_t input_features, uint8_t *codes);
-/// The binary16 scale of one group of one row; the group is 0 where rows have one scale, and
-/// `group · bit_width + bit` for binary coding.
+/// The binary16 scale of one group of one row; the group is 0 where rows have one scale.
 uint16_t bp_scale(const bp_matrix *w, int64_t row, int64_t group);
 /// The zero point of one group of one row.
 int32_t bp_zero_point(const bp_matrix *w, int64_t row, int64_t group);
@@ -263,6 +270,9 @@ uint8_t bp_two_level_code(const bp_matrix *w, int64_t row, int64_t group);
 uint8_t bp_exponent(const bp_matrix *w, int64_t row, int64_t group);
 /// The binary16 offset of one group of one row of binary coding.
 uint16_t bp_offset(const bp_matrix *w, int64_t row, int64_t group);
+/// The plane weight of one bit of one group of one row of binary coding, at
+/// `group · bit_width + bit`.
+uint8_t bp_plane_weight(const bp_matrix *w, int64_t row, int64_t group_and_bit);
 /// One row's weights, as the family says, `[input_features]`.
 void bp_dequantize_row(const bp_matrix *w, int64_t row, int64_t input_features, float *out);
 /// One row of binary16 weights as floats.
