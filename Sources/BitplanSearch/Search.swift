@@ -5,7 +5,8 @@ public enum Search {
   /// Solves an assignment problem.
   ///
   /// Dominated choices are dropped; a Lagrangian relaxation bounds the optimum; repair and local
-  /// search find an assignment near it; choices whose reduced cost shows that no better assignment
+  /// search find an assignment near it; where they are far apart, the large operators are branched
+  /// on; choices whose reduced cost shows that no better assignment
   /// has them are fixed; what is left goes to `solver`. Where bound and assignment meet earlier the
   /// solver is not called, and the certificate says so in its solver's name.
   ///
@@ -37,6 +38,9 @@ struct SearchRun {
   private let solver: any Solver
   private let options: SearchOptions
   private let deadline: Deadline
+  /// Above this share of the objective a gap comes from a few large operators, not from the many
+  /// small ones that a solver is good at.
+  private static let looseGap = 2e-3
   /// A loss (original units) that is good enough to stop at, whatever the gap.
   private let acceptableLoss: Double?
 
@@ -90,6 +94,21 @@ struct SearchRun {
     var isProved = false
     statistics.heuristicObjective = objective
 
+    if objective - bound > max(Self.looseGap, options.relativeGap) * objective,
+      !isGoodEnough(objective: objective, bound: bound)
+    {
+      let branching = LagrangianBranching(
+        compact, dual: dual, objective: objective, relativeGap: options.relativeGap,
+        deadline: deadline
+      ) { problem.isFeasible($0) ? problem.loss(of: $0) : nil }
+      solverName = "Lagrangian branch and bound"
+      if let better = branching.selection {
+        selection = better
+        objective = problem.loss(of: better)
+      }
+      let threshold = objective * (1 - options.relativeGap * (1 - 1e-6))
+      bound = min(objective, max(bound, min(threshold, branching.bound)))
+    }
     if !isGoodEnough(objective: objective, bound: bound) {
       // A better assignment by more than the gap has only choices below this.
       let threshold = objective * (1 - options.relativeGap * (1 - 1e-6))
