@@ -230,6 +230,7 @@ struct BinaryProgram {
       // The last bound is not shown to the callback, but it is what this status means.
       let value = glp_mip_obj_val(program)
       outcome.bound = max(scaledBound, value - relativeGap * (abs(value) + 1e-12)) * lossScale
+      outcome.isOptimal = true
     case 0, GLP_ETMLIM:
       outcome.bound = scaledBound * lossScale
     default:

@@ -44,6 +44,22 @@ struct GLPKSolverTests {
     }
   }
 
+  @Test("a gap that was asked for and reached is proved", arguments: [0.05, 0.3])
+  func reachesTheGap(_ gap: Double) throws {
+    var generator = SeededGenerator(state: 510)
+    var options = Self.exact
+    options.relativeGap = gap
+    for _ in 0..<100 {
+      let problem = try SyntheticProblems.small(
+        operators: 6, choices: 5, limits: 2, generator: &generator)
+      guard let truth = Enumeration(problem).optimum else { continue }
+      let answer = try GLPKSolver().solve(problem, options: options, incumbent: nil)
+      #expect(answer.isOptimal)
+      #expect(answer.bound <= truth)
+      #expect(problem.loss(of: answer.selection) * (1 - gap * (1 + 1e-9)) <= answer.bound)
+    }
+  }
+
   @Test("an improvable incumbent is improved")
   func improvesTheIncumbent() throws {
     let problem = try AssignmentProblem(
