@@ -4,11 +4,16 @@ internal import BitplanCore
 ///
 /// Like formats they are a choice for every operator, but one that takes no bytes: it costs time. A
 /// budget of bytes alone would therefore take it everywhere. Unless the user says otherwise, an operator
-/// gets 16 bits only where this takes a larger share off the plan's loss than it adds to its time.
+/// gets 16 bits only where the share that this takes off the plan's loss is more than half the share
+/// that it adds to its time.
 extension PlanProblem {
   /// What is left of the loss of 8-bit activations: the second byte divides the error by 2 · 127,
   /// the loss by the square of that.
   static let sixteenBitShare = 1.0 / (254 * 254)
+
+  /// How much a share of the loss counts beside the same share of the time: a plan is asked for by its
+  /// size and chosen by its loss.
+  private static let lossWeight = 2.0
 
   /// The same problem, of 8-bit activations so far, with activations in these formats.
   ///
@@ -56,7 +61,7 @@ extension PlanProblem {
   /// Which operators of a plan get 16-bit activations; `nil` where none does.
   ///
   /// Operators are tried in the order of loss saved for time added, each in shares of the plan's.
-  /// An operator is taken where the former share is the larger one, for decoding and for prefill, and
+  /// An operator is taken where twice the former share is the larger one, for decoding and for prefill, and
   /// the budgets still hold.
   ///
   /// - Parameter chosen: the plan's candidates, one an operator, for 8-bit activations.
@@ -94,8 +99,8 @@ extension PlanProblem {
       .sorted { ($1.1, $0.0.index) < ($0.1, $1.0.index) }.map(\.0)
     var taken = activations
     for step in ranked
-    where step.saved * decode > step.decode * loss
-      && step.saved * prefill > step.prefill * loss
+    where Self.lossWeight * step.saved * decode > step.decode * loss
+      && Self.lossWeight * step.saved * prefill > step.prefill * loss
     {
       // Only the chosen candidates matter here: the others' times are left as they are.
       var trial = self

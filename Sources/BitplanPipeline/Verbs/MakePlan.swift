@@ -52,7 +52,8 @@ public struct PlanRequest: Sendable {
 
 /// How a plan's activations are kept.
 public enum ActivationChoice: String, Sendable, CaseIterable {
-  /// 16 bits for the operators where that saves a larger share of the loss than it adds to the time.
+  /// 16 bits for the operators where that saves more than half the share of the loss that it adds to the
+  /// time.
   case auto
   /// 8 bits everywhere.
   case int8

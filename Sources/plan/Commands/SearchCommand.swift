@@ -120,7 +120,7 @@ struct SearchCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "How activations are kept: int8, int16 (two bytes: exact but slower), or auto: 16 bits where "
-        + "they save a larger share of the loss than they add to the time.",
+        + "they save more than half the share of the loss that they add to the time.",
       valueName: "name"))
   var activations = ActivationChoice.auto
 
