@@ -11,13 +11,14 @@ struct LagrangianBranching {
   /// What no assignment is below, in original units: infinite where none can be below the threshold.
   private(set) var bound: Double
 
-  /// Halves that are looked at: far more than a few large operators need.
-  private static let nodeLimit = 4000
+  /// Choices of all halves that are looked at: far more than a few large operators need, and a bound
+  /// on the memory that open parts take.
+  private static let choiceLimit = 2_000_000
 
   /// A part of the assignments.
   private struct Node {
     let problem: CompactProblem
-    let dual: LagrangianDual
+    let best: LagrangianFunction.Value
   }
 
   /// - Parameters:
@@ -25,24 +26,30 @@ struct LagrangianBranching {
   ///   - dual: its bound.
   ///   - objective: loss of the best assignment known.
   ///   - relativeGap: parts that cannot hold an assignment better by more than this are closed.
+  ///   - acceptableLoss: an assignment that loses no more ends it, and so does a bound above it.
   ///   - feasibleLoss: the loss of an assignment, as indices of the problem as given, that meets all
   ///     limits.
   init(
     _ problem: CompactProblem, dual: LagrangianDual, objective: Double, relativeGap: Double,
-    deadline: Deadline, feasibleLoss: ([Int]) -> Double?
+    acceptableLoss: Double?, deadline: Deadline, feasibleLoss: ([Int]) -> Double?
   ) {
     selection = nil
     var objective = objective
     var threshold: Double { objective * (1 - relativeGap * (1 - 1e-6)) / problem.lossScale }
-    var open = [Node(problem: problem, dual: dual)]
-    var nodeCount = 0
-    // Ascending by bound, so that the loosest part is the last.
-    while let node = open.last, node.dual.best.bound < threshold {
-      if nodeCount >= Self.nodeLimit || deadline.hasPassed { break }
+    var open = [Node(problem: problem, best: dual.best)]
+    var choiceCount = 0
+    // Descending by bound, so that the loosest part is the last.
+    while let node = open.last, node.best.bound < threshold {
+      if choiceCount >= Self.choiceLimit || deadline.hasPassed { break }
+      if let acceptableLoss,
+        objective <= acceptableLoss || node.best.bound * problem.lossScale > acceptableLoss
+      {
+        break
+      }
       guard let halves = Self.halves(of: node, below: threshold) else { break }
       open.removeLast()
       for part in halves {
-        nodeCount += 1
+        choiceCount += part.choiceCount
         let dual = LagrangianDual(part, deadline: deadline)
         guard dual.best.bound < threshold else { continue }
         if part.choiceCount == part.operatorCount {
@@ -61,11 +68,11 @@ struct LagrangianBranching {
             (selection, objective) = (found, loss)
           }
         }
-        let place = open.firstIndex { $0.dual.best.bound <= dual.best.bound } ?? open.count
-        open.insert(Node(problem: part, dual: dual), at: place)
+        let place = open.firstIndex { $0.best.bound <= dual.best.bound } ?? open.count
+        open.insert(Node(problem: part, best: dual.best), at: place)
       }
     }
-    let lowest = open.last?.dual.best.bound ?? .infinity
+    let lowest = open.last?.best.bound ?? .infinity
     bound = lowest < threshold ? lowest * problem.lossScale : .infinity
   }
 
@@ -74,8 +81,8 @@ struct LagrangianBranching {
   /// one whose choices are; `nil` where all choices of every operator cost the same.
   private static func halves(of node: Node, below threshold: Double) -> [CompactProblem]? {
     let problem = node.problem
-    let costs = LagrangianFunction(problem: problem).reducedCosts(node.dual.best.multipliers)
-    let room = threshold - node.dual.best.bound + 1e-12 * abs(threshold)
+    let costs = LagrangianFunction(problem: problem).reducedCosts(node.best.multipliers)
+    let room = threshold - node.best.bound + 1e-12 * abs(threshold)
     func widest(costsUpTo limit: Double) -> (operatorIndex: Int, limit: Double, spread: Double)? {
       var result: (operatorIndex: Int, limit: Double, spread: Double)?
       for index in 0..<problem.operatorCount {

@@ -99,7 +99,9 @@ struct SearchRun {
     {
       let branching = LagrangianBranching(
         compact, dual: dual, objective: objective, relativeGap: options.relativeGap,
-        deadline: deadline
+        acceptableLoss: acceptableLoss,
+        // The solver needs time too if this does not get there.
+        deadline: Deadline(seconds: deadline.remainingSeconds / 2)
       ) { problem.isFeasible($0) ? problem.loss(of: $0) : nil }
       solverName = "Lagrangian branch and bound"
       if let better = branching.selection {

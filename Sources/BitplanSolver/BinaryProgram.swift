@@ -11,7 +11,7 @@ struct BinaryProgram {
     /// No assignment of the program has a lower loss, in the problem's units; infinite where the
     /// program has none (the cut-off is taken into account: then it is the cut-off).
     var bound: Double
-    /// Whether the tree was searched to its end.
+    /// Whether the tree was searched to its end, or to the gap asked for.
     var isOptimal = false
   }
 

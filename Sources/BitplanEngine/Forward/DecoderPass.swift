@@ -59,7 +59,6 @@ final class DecoderPass: ForwardPass {
   private let projected: FloatMatrix
 
   /// Makes the buffers.
-  ///
   init(
     _ decoder: Decoder, vectors: NamedVectors, products: MatrixProducts, capacity: Int,
     options: PassOptions = PassOptions()

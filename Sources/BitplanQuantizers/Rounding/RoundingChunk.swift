@@ -238,7 +238,8 @@ struct RoundingChunk<Grids: RoundingGrids>: Sendable {
   // MARK: Products
 
   /// `target[rows] += factors[k, rows]ᵀ · source[k]` for `depth` rows of the source: what changes of
-  /// some input features do to others. `factors` are as many rows of the curvature or its factor.
+  /// some input features do to others. `factors` are as many rows of the curvature, whose rows are its
+  /// columns too, or of its factor.
   private func add(
     _ source: UnsafePointer<Float>, _ depth: Int, _ factors: UnsafePointer<Float>,
     to target: UnsafeMutablePointer<Float>, _ rows: Range<Int>
