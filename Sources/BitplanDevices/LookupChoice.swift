@@ -1,4 +1,4 @@
-public import BitplanCore
+internal import BitplanCore
 public import BitplanKernels
 
 extension CPUProfiler {
