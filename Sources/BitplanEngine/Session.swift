@@ -263,7 +263,8 @@ public final class Session {
     rows: min(Self.logitBlock, capacity), columns: model.vocabularySize)
 
   /// Language models: logits of a whole sequence whose input to `layer` is known; of a layerwise
-  /// session at most one chunk. The sequence cannot be continued afterwards: the layers before `layer` were not run, and `position` is 0.
+  /// session at most one chunk. The sequence cannot be continued afterwards: the layers before
+  /// `layer` were not run, and `position` is 0.
   ///
   /// - Parameter states: `[tokens, width]`, from ``hiddenStates(of:beforeLayer:)``.
   /// - Returns: as ``forward(_:lastOnly:)``.

@@ -61,8 +61,8 @@ extension PlanProblem {
   /// Which operators of a plan get 16-bit activations; `nil` where none does.
   ///
   /// Operators are tried in the order of loss saved for time added, each in shares of the plan's.
-  /// An operator is taken where twice the former share is the larger one, for decoding and for prefill, and
-  /// the budgets still hold.
+  /// An operator is taken where twice the former share is the larger one, for decoding and for prefill,
+  /// and the budgets still hold.
   ///
   /// - Parameter chosen: the plan's candidates, one an operator, for 8-bit activations.
   func activationsWorthwhile(

@@ -25,17 +25,17 @@ struct LagrangianBranching {
   ///   - problem: all choices.
   ///   - dual: its bound.
   ///   - objective: loss of the best assignment known.
-  ///   - relativeGap: parts that cannot hold an assignment better by more than this are closed.
+  ///   - options: parts that cannot hold an assignment better by more than the gap are closed.
   ///   - acceptableLoss: an assignment that loses no more ends it, and so does a bound above it.
   ///   - feasibleLoss: the loss of an assignment, as indices of the problem as given, that meets all
   ///     limits.
   init(
-    _ problem: CompactProblem, dual: LagrangianDual, objective: Double, relativeGap: Double,
+    _ problem: CompactProblem, dual: LagrangianDual, objective: Double, options: SearchOptions,
     acceptableLoss: Double?, deadline: Deadline, feasibleLoss: ([Int]) -> Double?
   ) {
     selection = nil
     var objective = objective
-    var threshold: Double { objective * (1 - relativeGap * (1 - 1e-6)) / problem.lossScale }
+    var threshold: Double { options.threshold(below: objective) / problem.lossScale }
     var open = [Node(problem: problem, best: dual.best)]
     var choiceCount = 0
     // Descending by bound, so that the loosest part is the last.
@@ -52,14 +52,6 @@ struct LagrangianBranching {
         choiceCount += part.choiceCount
         let dual = LagrangianDual(part, deadline: deadline)
         guard dual.best.bound < threshold else { continue }
-        if part.choiceCount == part.operatorCount {
-          // One assignment is left.
-          let only = part.original(Array(0..<part.choiceCount))
-          if let loss = feasibleLoss(only), loss < objective {
-            (selection, objective) = (only, loss)
-          }
-          continue
-        }
         let search = PrimalSearch(part, prices: dual.best.multipliers, deadline: deadline)
         if let repaired = search.repaired(dual.best.selection, isUrgent: true) {
           let found = part.original(
@@ -68,6 +60,8 @@ struct LagrangianBranching {
             (selection, objective) = (found, loss)
           }
         }
+        // One assignment alone has been looked at now.
+        if part.choiceCount == part.operatorCount { continue }
         let place = open.firstIndex { $0.best.bound <= dual.best.bound } ?? open.count
         open.insert(Node(problem: part, best: dual.best), at: place)
       }

@@ -6,9 +6,9 @@ public enum Search {
   ///
   /// Dominated choices are dropped; a Lagrangian relaxation bounds the optimum; repair and local
   /// search find an assignment near it; where they are far apart, the large operators are branched
-  /// on; choices whose reduced cost shows that no better assignment
-  /// has them are fixed; what is left goes to `solver`. Where bound and assignment meet earlier the
-  /// solver is not called, and the certificate says so in its solver's name.
+  /// on; choices whose reduced cost shows that no better assignment has them are fixed; what is left
+  /// goes to `solver`. Where bound and assignment meet earlier the solver is not called, and the
+  /// certificate says so in its solver's name.
   ///
   /// - Parameters:
   ///   - problem: losses, uses and limits.
@@ -94,11 +94,11 @@ struct SearchRun {
     var isProved = false
     statistics.heuristicObjective = objective
 
-    if objective - bound > max(Self.looseGap, options.relativeGap) * objective,
+    if objective - bound > Self.looseGap * objective,
       !isGoodEnough(objective: objective, bound: bound)
     {
       let branching = LagrangianBranching(
-        compact, dual: dual, objective: objective, relativeGap: options.relativeGap,
+        compact, dual: dual, objective: objective, options: options,
         acceptableLoss: acceptableLoss,
         // The solver needs time too if this does not get there.
         deadline: Deadline(seconds: deadline.remainingSeconds / 2)
@@ -108,12 +108,12 @@ struct SearchRun {
         selection = better
         objective = problem.loss(of: better)
       }
-      let threshold = objective * (1 - options.relativeGap * (1 - 1e-6))
-      bound = min(objective, max(bound, min(threshold, branching.bound)))
+      bound = min(
+        objective, max(bound, min(options.threshold(below: objective), branching.bound)))
     }
     if !isGoodEnough(objective: objective, bound: bound) {
       // A better assignment by more than the gap has only choices below this.
-      let threshold = objective * (1 - options.relativeGap * (1 - 1e-6))
+      let threshold = options.threshold(below: objective)
       let core = self.core(compact, dual: dual, threshold: threshold)
       if let core {
         for count in core.choices.map(\.count) where count > 1 {

@@ -11,6 +11,12 @@ public struct SearchOptions: Hashable, Sendable {
   /// Ten seconds, 0.01 %.
   public init() {}
 
+  /// The loss that an assignment must be below to be better than one of loss `objective` by more than
+  /// the gap.
+  package func threshold(below objective: Double) -> Double {
+    objective * (1 - relativeGap * (1 - 1e-6))
+  }
+
   /// - Throws: ``SearchError/invalidProblem(_:)`` where a value is not a number or is negative.
   func validate() throws(SearchError) {
     guard timeLimitSeconds >= 0 else {

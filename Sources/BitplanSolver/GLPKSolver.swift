@@ -49,7 +49,7 @@ public struct GLPKSolver: Solver {
       let (seconds, attoseconds) = start.duration(to: clock.now).components
       let remaining = options.timeLimitSeconds - Double(seconds) - Double(attoseconds) * 1e-18
       guard remaining > 0 else { break }
-      let cutoff = best.map { problem.loss(of: $0) * (1 - options.relativeGap * (1 - 1e-6)) }
+      let cutoff = best.map { options.threshold(below: problem.loss(of: $0)) }
       let outcome = try model.run(
         cutoff: cutoff, exclusions: exclusions, tightening: tightening,
         timeLimitSeconds: remaining, relativeGap: options.relativeGap)

@@ -65,9 +65,10 @@ public struct LanguageModelEvaluation: Sendable {
   }
 
   /// A reference's last hidden states for all windows, kept so that many models can be compared with
-  /// it: `4 · tokens · width` bytes, in memory or wherever their loader finds them. Its distributions are made again from them, a block of tokens at a
-  /// time, when they are needed: a head's product costs little beside a model's, and kept
-  /// distributions would take the vocabulary instead of the width.
+  /// it: `4 · tokens · width` bytes, in memory or wherever their loader finds them. Its distributions
+  /// are made again from them, a block of tokens at a time, when they are needed: a head's product
+  /// costs little beside a model's, and kept distributions would take the vocabulary instead of the
+  /// width.
   public struct Reference: Sendable {
     /// Gives the last hidden states of a window.
     public typealias StateLoader = @Sendable (_ window: Int) throws(EngineError) -> FloatMatrix
@@ -139,8 +140,7 @@ public struct LanguageModelEvaluation: Sendable {
   public func divergence(
     of model: Model, from reference: Reference, _ context: KernelContext
   ) throws(EngineError) -> Divergence {
-    try divergence(
-      evaluationSession(model, context), from: reference)
+    try divergence(evaluationSession(model, context), from: reference)
   }
 
   /// KL(reference ‖ the session's model) with a kept reference: what a search calls hundreds of

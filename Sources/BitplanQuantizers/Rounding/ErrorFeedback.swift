@@ -1,6 +1,5 @@
 public import BitplanCore
 public import BitplanKernels
-internal import CBLAS
 
 /// Codes found under an operator's ``InputCurvature``: GPTQ, then coordinate descent.
 ///
@@ -100,7 +99,6 @@ public struct ErrorFeedback: Sendable {
 
   /// Calls `body` with the places of one chunk after the other, on the pool's threads.
   func deal(_ count: Int, _ body: @Sendable (Range<Int>, _ thread: Int) -> Void) {
-    openblas_set_num_threads(1)
     pool.deal((count + Lanes.height - 1) / Lanes.height) { index, thread in
       let begin = index * Lanes.height
       body(begin..<min(begin + Lanes.height, count), thread)
