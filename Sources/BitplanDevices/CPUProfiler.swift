@@ -74,20 +74,54 @@ public struct CPUProfiler {
     let arena = WeightArena(
       workingSetBytes: workingSetBytes,
       largestOperatorBytes: sorted.map { $0.format.storedBytes($0.shape) }.max() ?? 0)
-    var samples = [[Double?]](repeating: [], count: sorted.count)
-    var spent = [Double](repeating: 0, count: sorted.count)
-    var probes: [Double] = []
-    let probe = TimedOperator(arena.copies(sorted[0].format, sorted[0].shape), batch: 1, context)
-    let timed = sorted.map {
-      TimedOperator(arena.copies($0.format, $0.shape), batch: $0.batch, context)
+    func timed(_ item: Case, batch: Int) -> TimedOperator {
+      TimedOperator(arena.copies(item.format, item.shape), batch: batch, context)
     }
+    let statistics = try statistics(
+      sorted.map { timed($0, batch: $0.batch) }, probe: timed(sorted[0], batch: 1), progress)
+    return zip(sorted, statistics).map { item, found in
+      DeviceProfile.Measurement(
+        format: item.format, shape: item.shape, batch: item.batch, seconds: found.times.median,
+        spreadSeconds: found.times.spread, repeats: found.times.count, joules: found.joules)
+    }
+  }
+
+  /// Times what side branches add, each for every one of `batches`. A branch is small beside its
+  /// operator, so it is timed with as many copies as the last-level cache does not hold.
+  ///
+  /// - Parameter progress: called with (samples done, samples expected) and may throw to cancel.
+  public func measure(
+    _ branches: [SideBranch], of shape: MatrixShape, batches: [Int],
+    progress: (Int, Int) throws -> Void
+  ) rethrows -> [DeviceProfile.BranchMeasurement] {
+    let cases = branches.flatMap { branch in batches.map { (branch: branch, batch: $0) } }
+    guard !cases.isEmpty else { return [] }
+    let timed = branches.flatMap { branch in
+      let ring = BranchArena.copies(branch, shape)
+      return batches.map { TimedOperator(ring, batch: $0, context) }
+    }
+    let statistics = try statistics(timed, probe: timed[0], progress)
+    return zip(cases, statistics).map { item, found in
+      DeviceProfile.BranchMeasurement(
+        branch: item.branch, shape: shape, batch: item.batch, seconds: found.times.median,
+        spreadSeconds: found.times.spread, repeats: found.times.count, joules: found.joules)
+    }
+  }
+
+  /// Rounds through everything that is timed, as the type's documentation says.
+  private func statistics(
+    _ timed: [TimedOperator], probe: TimedOperator, _ progress: (Int, Int) throws -> Void
+  ) rethrows -> [(times: TimingStatistics, joules: Double?)] {
+    var samples = [[Double?]](repeating: [], count: timed.count)
+    var spent = [Double](repeating: 0, count: timed.count)
+    var probes: [Double] = []
     let loops = timed.map { $0.loops(for: options.sampleSeconds) }
     let probeLoops = probe.loops(for: options.sampleSeconds)
 
     var round = 0
     while round < options.maximumRounds {
       probes.append(probe.secondsPerCall(loops: probeLoops))
-      for index in sorted.indices {
+      for index in timed.indices {
         if round < options.fewestRounds || spent[index] < options.caseSeconds {
           let seconds = timed[index].secondsPerCall(loops: loops[index])
           spent[index] += seconds * Double(loops[index])
@@ -95,20 +129,17 @@ public struct CPUProfiler {
         } else {
           samples[index].append(nil)
         }
-        let expected = max(options.rounds, round + 1) * sorted.count
-        if index % 8 == 0 { try progress(round * sorted.count + index, expected) }
+        let expected = max(options.rounds, round + 1) * timed.count
+        if index % 8 == 0 { try progress(round * timed.count + index, expected) }
       }
       round += 1
       if round >= options.rounds && keptRounds(probes).count >= options.rounds { break }
     }
     let kept = keptRounds(probes)
-    return sorted.indices.map { index in
+    return timed.indices.map { index in
       let steady = kept.compactMap { samples[index][$0] }
-      let statistics = TimingStatistics(steady.isEmpty ? samples[index].compactMap(\.self) : steady)
-      return DeviceProfile.Measurement(
-        format: sorted[index].format, shape: sorted[index].shape, batch: sorted[index].batch,
-        seconds: statistics.median, spreadSeconds: statistics.spread, repeats: statistics.count,
-        joules: joules(timed[index], seconds: statistics.median))
+      let times = TimingStatistics(steady.isEmpty ? samples[index].compactMap(\.self) : steady)
+      return (times, joules(timed[index], seconds: times.median))
     }
   }
 
@@ -134,46 +165,5 @@ public struct CPUProfiler {
     let left = (a.shape.outputFeatures, a.shape.inputFeatures, a.batch)
     let right = (b.shape.outputFeatures, b.shape.inputFeatures, b.batch)
     return left == right ? a.format < b.format : left < right
-  }
-}
-
-/// One operator with its buffers, ready to be timed.
-private final class TimedOperator {
-  private let ring: [PackedOperator]
-  private let context: KernelContext
-  private let activations: Activations
-  private let output: FloatMatrix
-  private let batch: Int
-  private var next = 0
-
-  init(_ ring: [PackedOperator], batch: Int, _ context: KernelContext) {
-    self.ring = ring
-    self.context = context
-    self.batch = batch
-    let shape = ring[0].shape
-    activations = Activations(capacity: batch, inputFeatures: shape.inputFeatures)
-    output = FloatMatrix(rows: batch, columns: shape.outputFeatures)
-    var generator = SeededGenerator(state: 2)
-    activations.values.withUnsafeMutableBufferPointer { values in
-      for index in values.indices { values[index] = Float.random(in: -1...1, using: &generator) }
-    }
-  }
-
-  /// Calls that take at least `seconds` together.
-  func loops(for seconds: Double) -> Int {
-    let first = secondsPerCall(loops: 1)
-    let estimate = min(first, secondsPerCall(loops: 2))
-    return max(1, min(100_000, Int((seconds / max(estimate, 1e-9)).rounded(.up))))
-  }
-
-  /// Mean seconds of one multiplication, activation quantization included.
-  func secondsPerCall(loops: Int) -> Double {
-    let watch = Stopwatch()
-    for _ in 0..<loops {
-      activations.didChange(tokenCount: batch)
-      context.multiply(ring[next], activations, into: output)
-      next = next + 1 == ring.count ? 0 : next + 1
-    }
-    return watch.seconds / Double(loops)
   }
 }

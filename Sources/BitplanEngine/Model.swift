@@ -121,7 +121,8 @@ public struct Model: Sendable {
         packed.segments.count > 1
         ? Plan.Assignment.rowMapBytes(
           outputFeatures: packed.shape.outputFeatures, segmentCount: packed.segments.count) : 0
-      return packed.segments.reduce(sum + maps) { $0 + $1.matrix.layout.storedBytes }
+      let branch = packed.branch?.bytes.count ?? 0
+      return packed.segments.reduce(sum + maps + branch) { $0 + $1.matrix.layout.storedBytes }
     }
   }
 

@@ -16,6 +16,10 @@ public final class Activations {
   /// The two parts of 16-bit activations for every group size, and where their results meet.
   private var twoParts: [Int: Activations] = [:]
   private var partialOutputs: [Int: FloatMatrix] = [:]
+  /// What meets the left factors of low-rank branches, by rank.
+  private var branchInputs: [Int: Activations] = [:]
+  /// The values in another order, with the ``version`` that it was made from.
+  private var blocks: (values: FloatMatrix, version: Int)?
   private var version = 0
   /// Of parts: the ``version`` of the activations that they were made from.
   private var origin = -1
@@ -128,7 +132,31 @@ public final class Activations {
     return form
   }
 
-  /// Room for the results of both parts of 16-bit activations, at least
+  /// Room for what the right factor of a low-rank branch makes of the tokens.
+  internal func branchInput(rank: Int) -> Activations {
+    if let known = branchInputs[rank] { return known }
+    let result = Activations(
+      capacity: values.rows, inputFeatures: rank, placement: placement)
+    branchInputs[rank] = result
+    return result
+  }
+
+  /// A matrix of at least this many rows that `fill` wrote since the values last changed.
+  internal func blocked(
+    rows: Int, columns: Int, _ fill: (FloatMatrix) -> Void
+  ) -> FloatMatrix {
+    if let blocks, blocks.version == version { return blocks.values }
+    let isLarge = blocks.map { $0.values.rows >= rows && placement == .heap } ?? false
+    let target =
+      isLarge
+      ? blocks?.values : FloatMatrix(rows: rows, columns: columns, placement: placement)
+    guard let target else { preconditionFailure("one of the two was made") }
+    fill(target)
+    blocks = (target, version)
+    return target
+  }
+
+  /// Room for the results of both parts of 16-bit activations or of a side branch, at least
   /// `[2 · tokenCount, columns]`.
   internal func partialOutput(columns: Int) -> FloatMatrix {
     if let known = partialOutputs[columns], known.rows >= 2 * tokenCount { return known }

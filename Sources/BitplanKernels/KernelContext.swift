@@ -26,7 +26,7 @@ public final class KernelContext: Sendable {
   /// (see ``Activations/dequantized(groupSize:as:_:)``); sums are exact inside a group and rounded
   /// once per group, in order, by a fused multiply-add. Where ``PackedOperator/activations`` asks for
   /// 16 bits, what 8 bits leave goes through the same way and the two results are added; the
-  /// weights are read once. The result does not depend on the instruction set, the batch or the
+  /// weights are read once. A side branch is added last. The result does not depend on the instruction set, the batch or the
   /// number of threads.
   ///
   /// Shapes must agree, as ``validate(_:_:into:)`` says.
@@ -47,6 +47,7 @@ public final class KernelContext: Sendable {
       }
       RowSums.add(parts, count: x.tokenCount, into: y, self)
     }
+    if let branch = weights.branch { add(branch, x, as: weights.activations, into: y) }
   }
 
   /// One pass over the weights.

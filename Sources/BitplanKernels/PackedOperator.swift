@@ -16,6 +16,12 @@ public struct PackedOperator: Sendable {
   public let segments: [Segment]
   /// How the activations are kept that these weights are multiplied by.
   public var activations = ActivationFormat.int8
+  /// What is added to what the segments give; of the operator's shape.
+  public var branch: PackedBranch? {
+    didSet {
+      precondition(branch.map { $0.shape == shape } ?? true, "a branch of the operator's shape")
+    }
+  }
   /// Segment and packed row of every output feature; empty when there is one segment in place.
   private let places: [(segment: Int32, row: Int32)]
 
@@ -102,6 +108,7 @@ public struct PackedOperator: Sendable {
   }
 
   private func write(_ rowsAndPlaces: some Sequence<(Int, Int)>, to output: FloatMatrix) {
+    let rowsAndPlaces = Array(rowsAndPlaces)
     output.withUnsafeMutableBufferPointer { buffer in
       guard let base = buffer.baseAddress else { return }
       for (index, position) in rowsAndPlaces {
@@ -112,6 +119,7 @@ public struct PackedOperator: Sendable {
         segments[Int(place.segment)].matrix.dequantizeRow(
           Int(place.row), to: base + position * shape.inputFeatures)
       }
+      branch?.add(rowsAndPlaces, to: base)
     }
   }
 

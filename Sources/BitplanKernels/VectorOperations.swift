@@ -36,7 +36,38 @@ public enum VectorOperations {
       output { operations.add_scaled(b, 0.3, $0, count) },
       output { operations.rounding_error(a, 32, count, $0) },
       output { operations.rounding_error(a, count, count, $0) },
-    ]
+    ] + sparseResults(operations, a, b)
+  }
+
+  /// Two rows whose entries are all of `a` and all of `b`, against one token and against several.
+  private static func sparseResults(
+    _ operations: bp_vector_operations, _ a: [Float], _ b: [Float]
+  ) -> [[Float]] {
+    let count = a.count
+    let starts = [0, UInt32(count), UInt32(2 * count)]
+    let columns = (0..<2 * count).map { UInt16($0 % count) }
+    let values = (a + b).map { UInt16($0.bitPattern >> 16) }
+    return [1, 5, 19].map { tokens in
+      let blocks = (tokens + sparseLanes - 1) / sparseLanes
+      // Token `t` is `t + 1` times `b`.
+      let inputs = (0..<tokens * count).map { b[$0 % count] * Float($0 / count + 1) }
+      var x = tokens == 1 ? inputs : [Float](repeating: 0, count: blocks * sparseLanes * count)
+      for block in 0..<blocks where tokens > 1 {
+        inputs.withUnsafeBufferPointer { inputs in
+          x.withUnsafeMutableBufferPointer { x in
+            guard let source = inputs.baseAddress, let target = x.baseAddress else { return }
+            operations.interleave(
+              source + block * sparseLanes * count, Int64(count), Int64(count),
+              Int64(min(sparseLanes, tokens - block * sparseLanes)),
+              target + block * sparseLanes * count)
+          }
+        }
+      }
+      var out = [Float](repeating: 1, count: 2 * tokens)
+      operations.add_sparse(
+        starts, columns, 0, values, 0, 2, x, Int64(count), Int64(tokens), &out, 2)
+      return out
+    }
   }
 
   /// `out = x · weight / √(mean(x²) + eps)` (Zhang and Sennrich, arXiv:1910.07467).
@@ -125,6 +156,27 @@ public enum VectorOperations {
     into out: UnsafeMutablePointer<Float>, count: Int
   ) {
     table.pointee.add_products(factors, Int64(stride), x, Int64(depth), out, Int64(count))
+  }
+
+  /// Tokens that lie side by side for ``addSparse``.
+  static let sparseLanes = Int(BP_SPARSE_LANES)
+
+  /// Adds some rows of a sparse matrix times tokens to their outputs, as `bp_vector_operations` says.
+  static func addSparse(
+    _ starts: UnsafePointer<UInt32>, _ columns: UnsafeRawPointer, isWide: Bool,
+    _ values: UnsafePointer<UInt16>, rows: Range<Int>, _ x: UnsafePointer<Float>?,
+    columnCount: Int, tokens: Int, into out: UnsafeMutablePointer<Float>?, stride: Int
+  ) {
+    table.pointee.add_sparse(
+      starts, columns, isWide ? 1 : 0, values, Int64(rows.lowerBound), Int64(rows.upperBound), x,
+      Int64(columnCount), Int64(tokens), out, Int64(stride))
+  }
+
+  /// One block of tokens of `x` as ``addSparse`` wants it, as `bp_vector_operations` says.
+  static func interleave(
+    _ x: UnsafePointer<Float>, columnCount: Int, tokens: Int, into out: UnsafeMutablePointer<Float>
+  ) {
+    table.pointee.interleave(x, Int64(columnCount), Int64(columnCount), Int64(tokens), out)
   }
 
   /// `out = x − code · scale`: what quantizing activations to 8 bits with one scale for every

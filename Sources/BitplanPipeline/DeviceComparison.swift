@@ -71,7 +71,7 @@ public struct DeviceComparison: Codable, Hashable, Sendable {
     var same = 0
     for index in found.first?.plan.operators.indices ?? 0..<0 {
       let assignments = found.map { $0.plan.operators[index] }
-      if Set(assignments.map(\.segments)).count == 1 {
+      if assignments.allSatisfy({ $0.isStored(as: assignments[0]) }) {
         same += 1
       } else {
         differences.append(
@@ -132,11 +132,13 @@ public struct DeviceComparison: Codable, Hashable, Sendable {
 
   private static func formats(_ assignment: Plan.Assignment) -> String {
     let segments = assignment.segments.sorted { $0.rowCount > $1.rowCount }
-    guard segments.count > 1 else { return segments.first?.format.identifier ?? "–" }
-    return segments.map { segment in
+    let branch = assignment.branch.map { [$0.identifier] } ?? []
+    let rows = segments.map { segment in
       let share = Double(segment.rowCount) / Double(assignment.outputFeatures) * 100
-      return "\(segment.format.identifier) \(Int(share.rounded())) %"
-    }.joined(separator: " + ")
+      return segments.count == 1
+        ? segment.format.identifier : "\(segment.format.identifier) \(Int(share.rounded())) %"
+    }
+    return (rows + branch).joined(separator: " + ")
   }
 }
 

@@ -48,7 +48,7 @@ extension PlanProblem {
       return [candidate.formats[0].bitWidth: candidate.loss]
     }
     let segments = candidate.segments
-    let parts = segments.map { max(0, rows[index].loss(of: $0) ?? 0) }
+    let parts = segments.map { max(0, rows[index].loss(of: $0, beside: candidate.branch) ?? 0) }
     let total = parts.reduce(0, +)
     var result: [Int: Double] = [:]
     for (segment, part) in zip(segments, parts) {

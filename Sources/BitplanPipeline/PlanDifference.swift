@@ -33,7 +33,7 @@ public struct PlanDifference: Codable, Hashable, Sendable {
     var unchanged = 0
     for assignment in second.operators {
       let old = before[assignment.name]
-      if old?.segments == assignment.segments {
+      if old?.isStored(as: assignment) == true {
         unchanged += 1
       } else {
         changes.append(
@@ -69,6 +69,7 @@ public struct PlanDifference: Codable, Hashable, Sendable {
 
   private static func formats(_ assignment: Plan.Assignment) -> [String] {
     assignment.segments.sorted { $0.rowCount > $1.rowCount }.map(\.format.identifier)
+      + (assignment.branch.map { [$0.identifier] } ?? [])
   }
 
   /// The differences as lines.

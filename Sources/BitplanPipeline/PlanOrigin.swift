@@ -25,6 +25,7 @@ struct PlanOrigin {
     var inputs = PlanSearch.Inputs(
       sensitivity: table, sensitivitySHA256: sensitivity.sha256, profile: profile,
       architectureSHA256: nil, budgets: plan.budgets)
+    inputs.branches = Set(plan.operators.compactMap(\.branch)).sorted()
     inputs.goal = plan.goal
     inputs.context = plan.context
     inputs.rules = plan.rules
@@ -45,7 +46,7 @@ struct PlanOrigin {
       inputs.architectureSHA256 = architecture
       let problem = try PlanSearch.problem(inputs).corrected(by: factors, table.rows)
       let candidates = plan.operators.enumerated().map {
-        problem.candidate($1.segments, of: $0, table.rows)
+        problem.candidate($1.segments, beside: $1.branch, of: $0, table.rows)
       }
       let seconds = problem.predicted(candidates, metric: table.metric).decodeSecondsPerToken
       let distance = abs((seconds ?? 0) - (plan.predicted.decodeSecondsPerToken ?? 0))

@@ -17,6 +17,7 @@ struct PlanProblem {
   /// One way to store an operator, with what it costs.
   struct Candidate: Hashable {
     let rows: RowFormats
+    var branch: SideBranch?
     var loss: Double
     var standardError: Double
     let storedBytes: Int
@@ -24,10 +25,20 @@ struct PlanProblem {
     var prefillSeconds: Double?
     let decodeJoules: Double?
 
+    /// Whether both are stored in the same bytes.
+    func isStored(as other: Candidate) -> Bool { rows == other.rows && branch == other.branch }
+
     /// Ascending.
     var formats: [WeightFormat] { rows.formats }
     /// Formats and rows, made each time.
     var segments: [Plan.Segment] { rows.segments }
+  }
+
+  /// What a side branch adds.
+  struct BranchCost {
+    let decodeSeconds: Double
+    let prefillSeconds: Double
+    let decodeJoules: Double?
   }
 
   let operators: [OperatorDescription]
@@ -35,6 +46,8 @@ struct PlanProblem {
   /// The candidates that give an operator one format, in the order of formats.
   var wholes: [[Candidate]]
   let demands: PlanDemands?
+  /// What each operator's side branches add to a pass, where there is a profile.
+  let branchCosts: [[SideBranch: BranchCost]]
   /// Decode and prefill seconds of every segment of an operator past its first.
   let extraSegmentSeconds: [Double]
   /// Bytes of the KV cache, which count towards byte budgets.
@@ -68,6 +81,7 @@ struct PlanProblem {
   ///
   /// - Parameters:
   ///   - formats: candidate formats, or `nil` for all that the table has.
+  ///   - branches: candidate side branches, of those that the table has.
   ///   - architectureSHA256: which of the profile's corrections applies.
   ///   - granularity: whether rows of one operator may take different formats.
   ///   - rules: what the user demands of some operators.
@@ -75,8 +89,8 @@ struct PlanProblem {
   ///   - cacheLoss: loss of the KV cache, which every plan pays.
   init(
     sensitivity: SensitivityTable, profile: DeviceProfile?, formats: [WeightFormat]?,
-    architectureSHA256: String?, granularity: Granularity, rules: Plan.Rules? = nil,
-    keyValueBytes: Int = 0, cacheLoss: Double = 0
+    branches: [SideBranch] = [], architectureSHA256: String?, granularity: Granularity,
+    rules: Plan.Rules? = nil, keyValueBytes: Int = 0, cacheLoss: Double = 0
   ) throws(PipelineError) {
     let wanted = formats ?? sensitivity.options.formats
     demands = rules.flatMap {
@@ -88,6 +102,7 @@ struct PlanProblem {
     }
     var all: [[Candidate]] = []
     var wholes: [[Candidate]] = []
+    var branchCosts: [[SideBranch: BranchCost]] = []
     for row in sensitivity.rows {
       let demand =
         demands?.formats(of: row.operatorDescription.name, wanted: wanted)
@@ -95,18 +110,28 @@ struct PlanProblem {
       let indices = try Self.formatIndices(demand.formats, row, sensitivity.options.formats)
       let uniform = try Self.uniformCandidates(row, indices, profile)
       wholes.append(uniform)
-      if granularity == .feature, !demand.isWhole, let bands = row.bands, indices.count > 1 {
-        all.append(
-          try Self.featureCandidates(
-            row, bands, indices, uniform, hasTimes: profile != nil,
-            extraSeconds: extraSegmentSeconds))
-      } else {
-        all.append(uniform)
+      let isMixed =
+        granularity == .feature && !demand.isWhole && row.bands != nil && indices.count > 1
+      var candidates = uniform
+      if isMixed, let bands = row.bands {
+        candidates = try Self.featureCandidates(
+          row, bands, indices, uniform, hasTimes: profile != nil, extraSeconds: extraSegmentSeconds)
       }
+      var costs: [SideBranch: BranchCost] = [:]
+      for branched in row.branches ?? [] where branches.contains(branched.branch) {
+        let cost = try Self.cost(profile, branched.branch, row.operatorDescription)
+        costs[branched.branch] = cost
+        candidates += try Self.branchedCandidates(
+          row, branched, cost, indices, profile, isMixed: isMixed,
+          extraSeconds: extraSegmentSeconds)
+      }
+      branchCosts.append(costs)
+      all.append(candidates)
     }
     operators = sensitivity.rows.map(\.operatorDescription)
     candidates = all
     self.wholes = wholes
+    self.branchCosts = branchCosts
     self.keyValueBytes = keyValueBytes
     activationCost = sensitivity.activationCost
     activationCosts = sensitivity.activationCosts
@@ -134,7 +159,7 @@ struct PlanProblem {
   }
 
   /// The whole operator in one format.
-  private static func uniformCandidates(
+  static func uniformCandidates(
     _ row: SensitivityTable.Row, _ indices: [Int], _ profile: DeviceProfile?
   ) throws(PipelineError) -> [Candidate] {
     let description = row.operatorDescription
@@ -156,7 +181,7 @@ struct PlanProblem {
   }
 
   /// The operator's frontier: rows in up to three formats.
-  private static func featureCandidates(
+  static func featureCandidates(
     _ row: SensitivityTable.Row, _ bands: SensitivityTable.Bands, _ indices: [Int],
     _ uniform: [Candidate], hasTimes: Bool, extraSeconds extra: [Double]
   ) throws(PipelineError) -> [Candidate] {

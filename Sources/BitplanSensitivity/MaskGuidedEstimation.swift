@@ -26,6 +26,7 @@ public struct MaskGuidedEstimation {
 
   private let model: Model
   private let formats: [WeightFormat]
+  private let branches: [SideBranch]
   private let design: MaskDesign
   private let variants: VariantStore
   private let salience: SaliencePrior?
@@ -37,19 +38,21 @@ public struct MaskGuidedEstimation {
   private static let (firstLook, lookInterval) = (8, 4)
 
   /// - Parameters:
+  ///   - branches: candidate side branches, for ``Method/salience``.
   ///   - gradients: squared output gradients, for ``Method/salience``.
   ///   - tokenShares: how often each id occurs, `[vocabulary]`, for ``Method/salience``.
   ///   - loss: the metric of a model on the calibration tokens.
   ///   - isSettled: given the estimate so far every few passes: whether more of them would change
   ///     nothing that matters. Without it all passes of the design are made.
   public init(
-    model: Model, formats: [WeightFormat], design: MaskDesign, variants: VariantStore,
-    statistics: [OperatorStatistics], gradients: GradientStatistics?,
+    model: Model, formats: [WeightFormat], branches: [SideBranch] = [], design: MaskDesign,
+    variants: VariantStore, statistics: [OperatorStatistics], gradients: GradientStatistics?,
     tokenShares: [Double], isSettled: (([SensitivityTable.Row]) throws -> Bool)? = nil,
     loss: @escaping (Model) throws -> Double
   ) {
     self.model = model
     self.formats = formats
+    self.branches = branches
     self.design = design
     self.variants = variants
     salience = gradients.map {
@@ -70,6 +73,7 @@ public struct MaskGuidedEstimation {
     var losses: [Double]
     var relativeOutputErrors: [Double]
     var bands: SensitivityTable.Bands?
+    var branches: [SensitivityTable.Branched] = []
   }
 
   /// One row an operator, and the masked passes that it took.
@@ -85,7 +89,7 @@ public struct MaskGuidedEstimation {
     var priors: [Prior] = []
     for index in model.operators.indices {
       try progress(index)
-      priors.append(prior(index, tokens))
+      priors.append(try prior(index, tokens) { try progress(index) })
     }
     var passes: [MaskRegression.Pass] = []
     for index in 0..<design.passCount {
@@ -118,7 +122,10 @@ public struct MaskGuidedEstimation {
       rows: rows(priors, passes, widths), passCount: passes.count)
   }
 
-  private func prior(_ index: Int, _ tokens: [Int]) -> Prior {
+  /// - Parameter step: called now and then; may throw to stop.
+  private func prior(
+    _ index: Int, _ tokens: [Int], step: () throws -> Void
+  ) rethrows -> Prior {
     func relativeError(_ format: WeightFormat) -> Double {
       max(variants.relativeOutputError(index, format, tokens: tokens), 1e-14)
     }
@@ -139,9 +146,31 @@ public struct MaskGuidedEstimation {
         errors.append(relativeError(format))
       }
     }
+    let bands = bands(rows)
     return Prior(
       losses: rows.map { max($0.reduce(0, +), 1e-18) }, relativeOutputErrors: errors,
-      bands: bands(rows))
+      bands: bands, branches: try branched(index, salience, bands, step))
+  }
+
+  /// Losses beside each side branch that fits the operator.
+  private func branched(
+    _ index: Int, _ salience: SaliencePrior, _ bands: SensitivityTable.Bands,
+    _ step: () throws -> Void
+  ) rethrows -> [SensitivityTable.Branched] {
+    let description = model.operators[index]
+    guard description.isMultiplied else { return [] }
+    return try branches.filter { $0.fits(description.shape) }.map { branch in
+      try step()
+      return SensitivityTable.Branched(
+        branch: branch,
+        losses: formats.map { format in
+          sums(
+            salience.losses(
+              index, quantized: variants.restored(index, format, beside: branch),
+              activationGroupSize: format.activationGroupSize
+            ).rows, bands.rowOrder, bands.height)
+        })
+    }
   }
 
   /// Ranks rows by their loss at a low width and adds losses up by bands.
@@ -152,12 +181,15 @@ public struct MaskGuidedEstimation {
       ranking[$0] != ranking[$1] ? ranking[$0] > ranking[$1] : $0 < $1
     }
     let height = SensitivityTable.Bands.height(rows: order.count)
-    let losses = rowLosses.map { losses in
-      stride(from: 0, to: order.count, by: height).map { begin in
-        order[begin..<min(begin + height, order.count)].reduce(0) { $0 + losses[$1] }
-      }
+    return SensitivityTable.Bands(
+      height: height, rowOrder: order, losses: rowLosses.map { sums($0, order, height) })
+  }
+
+  /// Losses of rows added up by bands.
+  private func sums(_ losses: [Double], _ order: [Int], _ height: Int) -> [Double] {
+    stride(from: 0, to: order.count, by: height).map { begin in
+      order[begin..<min(begin + height, order.count)].reduce(0) { $0 + losses[$1] }
     }
-    return SensitivityTable.Bands(height: height, rowOrder: order, losses: losses)
   }
 
   private func masked(_ mask: Mask) -> Model {
@@ -194,15 +226,20 @@ public struct MaskGuidedEstimation {
           format: formats[position], value: value, standardError: value * relativeError,
           relativeOutputError: priors[index].relativeOutputErrors[position])
       }
+      func scaled(_ losses: [[Double]]) -> [[Double]] {
+        zip(losses, factors).map { losses, factor in losses.map { Self.rounded($0 * factor) } }
+      }
       let bands = priors[index].bands.map { bands in
         SensitivityTable.Bands(
-          height: bands.height, rowOrder: bands.rowOrder,
-          losses: zip(bands.losses, factors).map { losses, factor in
-            losses.map { Self.rounded($0 * factor) }
-          })
+          height: bands.height, rowOrder: bands.rowOrder, losses: scaled(bands.losses))
+      }
+      // What a branch leaves is judged as the codes alone are: no pass was made with it.
+      let branched = priors[index].branches.map {
+        SensitivityTable.Branched(branch: $0.branch, losses: scaled($0.losses))
       }
       return SensitivityTable.Row(
-        operatorDescription: model.operators[index], entries: entries, bands: bands)
+        operatorDescription: model.operators[index], entries: entries, bands: bands,
+        branches: branched.isEmpty ? nil : branched)
     }
   }
 }

@@ -22,6 +22,9 @@ public final class VariantStore {
   /// The one that was asked for last: formats of one operator are often asked for twice in a row.
   private var last: (key: Key, packed: PackedOperator)?
 
+  /// The side branch that was fitted last: its formats are asked for one after the other.
+  private var fitted: (index: Int, branch: SideBranch, fit: BranchFit)?
+
   private struct Key: Hashable {
     let index: Int
     let format: WeightFormat
@@ -50,6 +53,25 @@ public final class VariantStore {
     let packed = read(key) ?? make(key)
     last = (key, packed)
     return packed
+  }
+
+  /// The operator at `index` in `format` with a side branch, dequantized; set aside nowhere, since it
+  /// is asked for once.
+  func restored(_ index: Int, _ format: WeightFormat, beside branch: SideBranch) -> FloatMatrix {
+    let fit: BranchFit
+    if let fitted, fitted.index == index, fitted.branch == branch {
+      fit = fitted.fit
+    } else {
+      fit = BranchFit(
+        branch, model.floatWeights(of: index),
+        meanSquaredInput: statistics[index].input.meanSquares)
+      fitted = (index, branch, fit)
+    }
+    var packed = PackedOperator(
+      PackedMatrix(
+        packing: quantizer.quantize(fit.rest, as: format, statistics[index].input)))
+    packed.branch = fit.packed
+    return packed.dequantized()
   }
 
   private func read(_ key: Key) -> PackedOperator? {

@@ -368,7 +368,10 @@ static void add_products(
   }
 }
 
+#include "vector_sparse.inc.h"
+
 const bp_vector_operations BP_VECTOR_TABLE = {
     rms_norm, layer_norm, softmax, silu_multiply, gelu, add, dot, add_scaled, key_scores,
-    weighted_sum, rounding_error, add_products,
+    weighted_sum, rounding_error, add_products, add_sparse,
+    interleave,
 };

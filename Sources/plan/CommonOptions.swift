@@ -67,6 +67,31 @@ struct FormatList: ExpressibleByArgument {
     valueName: "list")
 }
 
+/// Side branches as `rank16,outliers0.5%`, or `none`.
+struct BranchList: ExpressibleByArgument {
+  let branches: [SideBranch]
+
+  init?(argument: String) {
+    if argument == "none" {
+      branches = []
+      return
+    }
+    var found: Set<SideBranch> = []
+    for name in argument.split(separator: ",") {
+      let trimmed = name.trimmingCharacters(in: .whitespaces)
+      guard let branch = SideBranch(identifier: trimmed) else { return nil }
+      found.insert(branch)
+    }
+    guard !found.isEmpty else { return nil }
+    branches = found.sorted()
+  }
+
+  static let help = ArgumentHelp(
+    "Side branches that an operator may keep beside its codes, separated by commas: rank16 (two thin "
+      + "matrices of that rank), outliers0.5% (that share of the weights on their own), or none.",
+    valueName: "list")
+}
+
 extension TransformSelection: ExpressibleByArgument {
   /// Parses `none`, `auto`, or families separated by commas.
   public init?(argument: String) { self.init(parsing: argument) }

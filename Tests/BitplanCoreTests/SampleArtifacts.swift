@@ -38,7 +38,8 @@ enum SampleArtifacts {
         ]),
       Plan.Assignment(
         name: operators[1].name, shape: operators[1].shape,
-        segments: [Plan.Segment(format: int8, rows: [0..<512])], activations: .int16),
+        segments: [Plan.Segment(format: int8, rows: [0..<512])], activations: .int16,
+        branch: .outliers(basisPoints: 25)),
     ]
     let bytes = assignments.reduce(0) { $0 + $1.storedBytes }
     let bits = BitsPerWeight(storedBytes: bytes, weightCount: model.plannedWeightCount).value
@@ -105,7 +106,7 @@ enum SampleArtifacts {
   }
 
   static var profile: DeviceProfile {
-    DeviceProfile(
+    var profile = DeviceProfile(
       name: "sample-2t", simulated: false,
       key: DeviceProfile.Key(
         cpuModel: "A CPU", instructionSet: "avx512vnni", threadCount: 2, kernelBuild: "1"),
@@ -123,6 +124,12 @@ enum SampleArtifacts {
           architectureSHA256: hash, batch: 1, factor: 1.05, fixedSeconds: 2e-5,
           sixteenBitActivationFactor: 1.3)
       ])
+    profile.branches = [1, 128].map { batch in
+      DeviceProfile.BranchMeasurement(
+        branch: .lowRank(16), shape: operators[0].shape, batch: batch, seconds: 1e-6,
+        spreadSeconds: 1e-8, repeats: 31, joules: 0.0001)
+    }
+    return profile
   }
 
   static var sensitivity: SensitivityTable {
@@ -132,7 +139,8 @@ enum SampleArtifacts {
         name: "calibration.txt", sha256: hash, windowCount: 8, windowTokens: 256),
       options: SensitivityTable.Options(
         method: "masks", seed: 7, passCount: 200, formats: [int4, int8],
-        quantizer: "round-to-nearest+clip", transforms: "auto"),
+        quantizer: "round-to-nearest+clip", transforms: "auto",
+        branches: [.lowRank(16), .outliers(basisPoints: 50)]),
       activationCost: 0.0002,
       rows: operators.map { description in
         SensitivityTable.Row(
@@ -146,7 +154,15 @@ enum SampleArtifacts {
             losses: [int4, int8].map { _ in
               [Double](
                 repeating: 0.001, count: (description.shape.outputFeatures + 15) / 16)
-            }))
+            }),
+          branches: [
+            SensitivityTable.Branched(
+              branch: .lowRank(16),
+              losses: [int4, int8].map { _ in
+                [Double](
+                  repeating: 0.0009, count: (description.shape.outputFeatures + 15) / 16)
+              })
+          ])
       }, transforms: transforms)
     table.activationCosts = [0.0001, 0.0001]
     table.passesMade = 120

@@ -67,8 +67,23 @@ enum RandomPacking {
     "nl4_g64", "int4_g128q", "bcq3_g128", "bfp6_b32", "int8_row",
   ].compactMap { WeightFormat(identifier: $0) }
 
-  /// A plan's assignments: every third operator in two segments, the others in one.
+  /// A plan's assignments: every third operator in two segments, the others in one; some with a side
+  /// branch.
   static func assignments(for model: Model) -> [Plan.Assignment] {
+    var result = plainAssignments(for: model)
+    for (index, description) in model.operators.enumerated() where description.role == .linear {
+      let branch: SideBranch? =
+        switch index % 4 {
+        case 1: .lowRank(3)
+        case 2: .outliers(basisPoints: 150)
+        default: nil
+        }
+      result[index].branch = branch.flatMap { $0.fits(description.shape) ? $0 : nil }
+    }
+    return result
+  }
+
+  private static func plainAssignments(for model: Model) -> [Plan.Assignment] {
     model.operators.enumerated().map { index, description in
       let rows = description.shape.outputFeatures
       let format = formats[index % formats.count]
@@ -101,10 +116,41 @@ enum RandomPacking {
               outputFeatures: segment.rowCount, inputFeatures: assignment.inputFeatures),
             &generator))
       }
-      guard matrices.count > 1 else { return PackedOperator(matrices[0]) }
-      return try PackedOperator(
-        shape: assignment.shape,
-        segments: zip(matrices, assignment.segments).map { ($0, $1.rows) })
+      var packed =
+        matrices.count > 1
+        ? try PackedOperator(
+          shape: assignment.shape,
+          segments: zip(matrices, assignment.segments).map { ($0, $1.rows) })
+        : PackedOperator(matrices[0])
+      packed.branch = assignment.branch.map { branch($0, assignment.shape, &generator) }
+      return packed
+    }
+  }
+
+  /// A side branch of random numbers, an equal share of the outliers a row.
+  static func branch(
+    _ branch: SideBranch, _ shape: MatrixShape, _ generator: inout SeededGenerator
+  ) -> PackedBranch {
+    func floats(_ count: Int) -> [Float] {
+      (0..<count).map { _ in Float.random(in: -0.1...0.1, using: &generator) }
+    }
+    switch branch {
+    case .lowRank(let rank):
+      return PackedBranch(
+        left: FloatMatrix(
+          rows: shape.outputFeatures, columns: rank, values: floats(shape.outputFeatures * rank)),
+        right: weights(
+          SideBranch.rightFormat,
+          MatrixShape(outputFeatures: rank, inputFeatures: shape.inputFeatures), &generator))
+    case .outliers:
+      let count = branch.outlierCount(shape)
+      let starts = (0...shape.outputFeatures).map { UInt32(count * $0 / shape.outputFeatures) }
+      let columns = zip(starts, starts.dropFirst()).flatMap { begin, end in
+        (0..<end - begin).map { $0 * 2 + 1 }
+      }
+      return PackedBranch(
+        branch, shape, rowStarts: starts, columns: columns,
+        values: floats(count).map { UInt16($0.bitPattern >> 16) })
     }
   }
 

@@ -52,7 +52,7 @@ struct LowWidthStudy {
       let plan = try search.plan(technique, storedBytes: Double(bytes), table)
       let planned = try plan.map {
         try bench.held.loss(
-          model.replacingAll(with: search.packed($0.operators, technique, changed, model)))
+          model.replacingAll(with: search.packed($0.operators, technique, changed)))
       }
       let linearBits = Double(linearBytes) * 8 / Double(linearWeights)
       let bits = Double(bytes) * 8 / Double(model.identity.plannedWeightCount)

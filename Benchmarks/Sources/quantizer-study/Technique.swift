@@ -15,17 +15,12 @@ struct Technique {
     case rotatedAndScaled
   }
 
-  /// What is kept beside the codes of every linear operator.
-  enum Branch: Hashable {
-    case lowRank(Int)
-    case outliers(share: Double)
-  }
-
   var name: String
   var method = OperatorQuantizer.Method.errorFeedback
   var formats = WeightFormat.candidates
   var change = Change.none
-  var branch: Branch?
+  /// Side branches that operators may have.
+  var branches: [SideBranch] = []
   var granularity = Granularity.feature
 
   private static let even = WeightFormat.candidates.filter { $0.coding != .nonlinear }
@@ -40,13 +35,16 @@ struct Technique {
       name: "min-max, one format an operator", method: .minMax, formats: even, granularity: .layer),
     Technique(name: "clip search", method: .roundToNearest, formats: even),
     Technique(
-      name: "clip search + rank 4", method: .roundToNearest, formats: even, branch: .lowRank(4)),
+      name: "clip search + ranks 4, 16", method: .roundToNearest, formats: even,
+      branches: [.lowRank(4), .lowRank(16)]),
     Technique(name: "GPTQ", method: .feedbackAlone, formats: even),
     Technique(name: "GPTQ, descent", formats: even),
     Technique(name: "GPTQ, descent, nl4 (default)"),
     Technique(name: "default, one format an operator", granularity: .layer),
-    Technique(name: "default + rank 4", branch: .lowRank(4)),
-    Technique(name: "default + 0.25 % outliers", branch: .outliers(share: 0.0025)),
+    Technique(name: "default + ranks 4, 16", branches: [.lowRank(4), .lowRank(16)]),
+    Technique(
+      name: "default + 0.25, 0.5, 1 % outliers",
+      branches: [25, 50, 100].map { .outliers(basisPoints: $0) }),
     Technique(
       name: "default + bcq1", formats: with { $0.coding == .binary && $0.bitWidth == 1 }),
     Technique(

@@ -25,6 +25,7 @@ final class TechniqueBench {
   struct TableKey: Hashable {
     let method: OperatorQuantizer.Method
     let formats: [WeightFormat]
+    let branches: [SideBranch]
     let change: Technique.Change
   }
 

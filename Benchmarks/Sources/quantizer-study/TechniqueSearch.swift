@@ -14,13 +14,14 @@ struct TechniqueSearch {
     _ technique: Technique, _ changed: TechniqueModel
   ) throws -> SensitivityTable {
     let key = TechniqueBench.TableKey(
-      method: technique.method, formats: technique.formats, change: technique.change)
+      method: technique.method, formats: technique.formats, branches: technique.branches,
+      change: technique.change)
     if let known = bench.table, known.key == key { return known.table }
     let (model, formats) = (changed.model, technique.formats)
     let design = MaskDesign(
       operatorCount: model.operators.count, formats: formats, seed: 1, hasGradients: true)
     let estimation = MaskGuidedEstimation(
-      model: model, formats: formats, design: design,
+      model: model, formats: formats, branches: technique.branches, design: design,
       variants: VariantStore(
         model: model, statistics: changed.statistics.operators, quantizer: quantizer(technique)),
       statistics: changed.statistics.operators, gradients: changed.statistics.gradients,
@@ -31,7 +32,8 @@ struct TechniqueSearch {
       calibration: bench.calibration.calibration,
       options: SensitivityTable.Options(
         method: "salience", seed: 1, passCount: design.passCount, formats: formats,
-        quantizer: technique.method.provenance),
+        quantizer: technique.method.provenance,
+        branches: technique.branches.isEmpty ? nil : technique.branches.sorted()),
       activationCost: changed.activationCost, rows: rows)
     bench.table = (key, table)
     return table
@@ -49,6 +51,7 @@ struct TechniqueSearch {
       sensitivity: table, sensitivitySHA256: "", profile: nil, architectureSHA256: nil,
       budgets: [Budget(kind: .storedBytes, limit: storedBytes)])
     inputs.granularity = technique.granularity
+    inputs.branches = technique.branches
     inputs.frontPoints = 0
     inputs.resampleCount = 0
     do { return try PlanSearch.run(inputs).plan } catch {
@@ -59,20 +62,13 @@ struct TechniqueSearch {
 
   /// Every operator as a plan says.
   func packed(
-    _ operators: [Plan.Assignment], _ technique: Technique, _ changed: TechniqueModel,
-    _ model: Model
+    _ operators: [Plan.Assignment], _ technique: Technique, _ changed: TechniqueModel
   ) throws -> [PackedOperator] {
     let quantizer = quantizer(technique)
     return try operators.enumerated().map { index, assignment in
-      let matrices = assignment.segments.map { segment in
-        PackedMatrix(
-          packing: quantizer.quantize(
-            model.floatWeights(of: index), rows: segment.rows, as: segment.format,
-            changed.statistics.operators[index].input))
-      }
-      guard matrices.count > 1 else { return PackedOperator(matrices[0]) }
-      return try PackedOperator(
-        shape: assignment.shape, segments: zip(matrices, assignment.segments).map { ($0, $1.rows) })
+      try quantizer.packed(
+        changed.model.floatWeights(of: index), as: assignment,
+        changed.statistics.operators[index].input)
     }
   }
 }

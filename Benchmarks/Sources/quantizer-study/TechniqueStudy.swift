@@ -52,25 +52,21 @@ struct TechniqueStudy {
   ) throws -> Record? {
     let model = changed.model
     let weightCount = model.identity.plannedWeightCount
-    let branches = try technique.branch.map { try BranchPlan($0, changed, bench) }
     let limit = (budget * Double(weightCount) / 8).rounded(.down)
-    guard
-      let plan = try search.plan(
-        technique, storedBytes: limit - Double(branches?.storedBytes ?? 0), table)
-    else { return nil }
-    let packed = try search.packed(plan.operators, technique, changed, model)
-    let variant =
-      try branches?.executed(packed) { try search.packed(plan.operators, technique, changed, $0) }
-      ?? model.replacingAll(with: packed)
-    let report = try bench.held.report(variant)
-    let stored =
-      plan.operators.reduce(0) { $0 + $1.storedBytes } + (branches?.storedBytes ?? 0)
+    guard let plan = try search.plan(technique, storedBytes: limit, table) else { return nil }
+    let packed = try search.packed(plan.operators, technique, changed)
+    let report = try bench.held.report(model.replacingAll(with: packed))
+    let stored = plan.operators.reduce(0) { $0 + $1.storedBytes }
     var reference = [
       "bitsPerWeight": Double(stored) * 8 / Double(weightCount),
       "standardError": report.standardError, "perplexity": report.perplexity ?? 0,
       "referencePerplexity": report.referencePerplexity ?? 0,
     ]
-    if branches == nil { reference["predicted"] = plan.predicted.klDivergenceNatsPerToken }
+    reference["predicted"] = plan.predicted.klDivergenceNatsPerToken
+    for branch in technique.branches {
+      reference["operators with \(branch)"] = Double(
+        plan.operators.count { $0.branch == branch })
+    }
     for (format, share) in shares(plan.operators, weightCount) {
       reference["share of \(format)"] = share
     }

@@ -16,26 +16,29 @@ extension DeviceProfile {
     try check.positive(peaks.float32MultiplyAddsPerSecond, "peaks.float32MultiplyAddsPerSecond")
     try check.count(workingSetBytes, in: 0...Int.max, "workingSetBytes")
 
-    struct Subject: Hashable {
-      let format: WeightFormat
+    struct Subject<Weights: Hashable>: Hashable {
+      let weights: Weights
       let shape: MatrixShape
       let batch: Int
+      var text: String { "\(weights) of \(shape) at batch \(batch)" }
     }
     for (index, measurement) in measurements.enumerated() {
-      let path = "measurements[\(index)]"
-      try check.shape(
-        outputFeatures: measurement.shape.outputFeatures,
-        inputFeatures: measurement.shape.inputFeatures, "\(path).shape")
-      try check.count(measurement.batch, in: 1...MatrixShape.largestSize, "\(path).batch")
-      try check.positive(measurement.seconds, "\(path).seconds")
-      try check.amount(measurement.spreadSeconds, "\(path).spreadSeconds")
-      try check.count(measurement.repeats, in: 1...Int.max, "\(path).repeats")
-      try check.amount(measurement.joules, "\(path).joules")
+      try measurement.validate(check, "measurements[\(index)]")
     }
     try check.unique(
-      measurements.map { Subject(format: $0.format, shape: $0.shape, batch: $0.batch) },
-      "measurements"
-    ) { "\($0.format) of \($0.shape) at batch \($0.batch)" }
+      measurements.map { Subject(weights: $0.format, shape: $0.shape, batch: $0.batch) },
+      "measurements", describe: \.text)
+    let branches = branches ?? []
+    for (index, branch) in branches.enumerated() {
+      // The same numbers as a format's.
+      try Measurement(
+        format: .f16, shape: branch.shape, batch: branch.batch, seconds: branch.seconds,
+        spreadSeconds: branch.spreadSeconds, repeats: branch.repeats, joules: branch.joules
+      ).validate(check, "branches[\(index)]")
+    }
+    try check.unique(
+      branches.map { Subject(weights: $0.branch, shape: $0.shape, batch: $0.batch) }, "branches",
+      describe: \.text)
 
     struct Model: Hashable {
       let architecture: String
@@ -54,5 +57,17 @@ extension DeviceProfile {
     try check.unique(
       corrections.map { Model(architecture: $0.architectureSHA256, batch: $0.batch) }, "corrections"
     ) { "architecture \($0.architecture) at batch \($0.batch)" }
+  }
+}
+
+extension DeviceProfile.Measurement {
+  fileprivate func validate(_ check: ArtifactChecks, _ path: String) throws(ArtifactError) {
+    try check.shape(
+      outputFeatures: shape.outputFeatures, inputFeatures: shape.inputFeatures, "\(path).shape")
+    try check.count(batch, in: 1...MatrixShape.largestSize, "\(path).batch")
+    try check.positive(seconds, "\(path).seconds")
+    try check.amount(spreadSeconds, "\(path).spreadSeconds")
+    try check.count(repeats, in: 1...Int.max, "\(path).repeats")
+    try check.amount(joules, "\(path).joules")
   }
 }

@@ -78,6 +78,38 @@ public struct DeviceProfile: Hashable, Sendable, Codable {
     }
   }
 
+  /// What a side branch adds to one multiplication, whatever the formats beside it.
+  public struct BranchMeasurement: Hashable, Sendable, Codable {
+    /// The branch.
+    public let branch: SideBranch
+    /// Shape of the operator.
+    public let shape: MatrixShape
+    /// Tokens multiplied at once: 1 is decode.
+    public let batch: Int
+    /// Median seconds.
+    public let seconds: Double
+    /// Half the distance between the quartiles, in seconds.
+    public let spreadSeconds: Double
+    /// Timings kept.
+    public let repeats: Int
+    /// Joules, where the device can tell.
+    public let joules: Double?
+
+    /// Makes a measurement.
+    public init(
+      branch: SideBranch, shape: MatrixShape, batch: Int, seconds: Double, spreadSeconds: Double,
+      repeats: Int, joules: Double? = nil
+    ) {
+      self.branch = branch
+      self.shape = shape
+      self.batch = batch
+      self.seconds = seconds
+      self.spreadSeconds = spreadSeconds
+      self.repeats = repeats
+      self.joules = joules
+    }
+  }
+
   /// From the sum over operators to the whole model: `whole = factor · sum + fixedSeconds`.
   ///
   /// Operator times do not quite add up: norms, attention and hand-over between operators cost
@@ -131,6 +163,8 @@ public struct DeviceProfile: Hashable, Sendable, Codable {
   public var measurements: [Measurement]
   /// Corrections for whole models.
   public var corrections: [Correction]
+  /// Costs of side branches, where some were asked for.
+  public var branches: [BranchMeasurement]?
 
   /// Makes a profile.
   public init(
@@ -152,5 +186,12 @@ public struct DeviceProfile: Hashable, Sendable, Codable {
   public func measurement(_ format: WeightFormat, _ shape: MatrixShape, batch: Int) -> Measurement?
   {
     measurements.first { $0.format == format && $0.shape == shape && $0.batch == batch }
+  }
+
+  /// What this side branch adds to exactly this shape and batch, if it was measured.
+  public func measurement(
+    _ branch: SideBranch, _ shape: MatrixShape, batch: Int
+  ) -> BranchMeasurement? {
+    branches?.first { $0.branch == branch && $0.shape == shape && $0.batch == batch }
   }
 }

@@ -117,6 +117,10 @@ extension Plan.Assignment {
     guard end == outputFeatures else {
       throw check.fail("\(path).segments", "give row \(end) of '\(name)' no format")
     }
+    guard branch?.fits(shape) ?? true else {
+      throw check.fail(
+        "\(path).branch", "is \(branch?.identifier ?? ""), which does not fit weights of \(shape)")
+    }
   }
 }
 

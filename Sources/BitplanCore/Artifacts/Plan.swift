@@ -133,20 +133,24 @@ public struct Plan: Hashable, Sendable, Codable {
     public let segments: [Segment]
     /// How the operator's activations are kept; left out of the file where they are `int8`.
     public var activations: ActivationFormat
+    /// What is kept beside the codes, if anything.
+    public var branch: SideBranch?
 
     /// Makes an assignment.
     public init(
-      name: String, shape: MatrixShape, segments: [Segment], activations: ActivationFormat = .int8
+      name: String, shape: MatrixShape, segments: [Segment], activations: ActivationFormat = .int8,
+      branch: SideBranch? = nil
     ) {
       self.name = name
       self.outputFeatures = shape.outputFeatures
       self.inputFeatures = shape.inputFeatures
       self.segments = segments
       self.activations = activations
+      self.branch = branch
     }
 
     private enum CodingKeys: String, CodingKey {
-      case name, outputFeatures, inputFeatures, segments, activations
+      case name, outputFeatures, inputFeatures, segments, activations, branch
     }
 
     /// Decodes an assignment; sizes out of range are an error.
@@ -158,7 +162,8 @@ public struct Plan: Hashable, Sendable, Codable {
         name: try container.decode(String.self, forKey: .name), shape: shape,
         segments: try container.decode([Segment].self, forKey: .segments),
         activations: try container.decodeIfPresent(ActivationFormat.self, forKey: .activations)
-          ?? .int8)
+          ?? .int8,
+        branch: try container.decodeIfPresent(SideBranch.self, forKey: .branch))
     }
 
     /// Encodes an assignment.
@@ -169,6 +174,7 @@ public struct Plan: Hashable, Sendable, Codable {
       try container.encode(inputFeatures, forKey: .inputFeatures)
       try container.encode(segments, forKey: .segments)
       if activations != .int8 { try container.encode(activations, forKey: .activations) }
+      try container.encodeIfPresent(branch, forKey: .branch)
     }
 
     /// `[outputFeatures, inputFeatures]`.
@@ -176,9 +182,15 @@ public struct Plan: Hashable, Sendable, Codable {
       MatrixShape(outputFeatures: outputFeatures, inputFeatures: inputFeatures)
     }
 
-    /// Exact stored size: every segment packed on its own, and a row map where there are several.
+    /// Whether both are stored in the same bytes: the same formats for the same rows, the same branch.
+    public func isStored(as other: Assignment) -> Bool {
+      segments == other.segments && branch == other.branch
+    }
+
+    /// Exact stored size: every segment packed on its own, a row map where there are several, and the
+    /// side branch.
     public var storedBytes: Int {
-      let packed = segments.reduce(0) { sum, segment in
+      let packed = segments.reduce(branch?.storedBytes(shape) ?? 0) { sum, segment in
         let shape = MatrixShape(
           outputFeatures: segment.rowCount, inputFeatures: inputFeatures)
         return sum + segment.format.storedBytes(shape)

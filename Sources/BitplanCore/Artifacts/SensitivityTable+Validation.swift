@@ -22,6 +22,7 @@ extension SensitivityTable {
     guard !options.formats.isEmpty else { throw check.fail("options.formats", "is empty") }
     try check.unique(options.formats, "options.formats") { "the format '\($0)'" }
     if let transforms = options.transforms { try check.text(transforms, "options.transforms") }
+    try check.unique(options.branches ?? [], "options.branches") { "the side branch '\($0)'" }
     try EquivalenceTransform.validate(transforms ?? [], check, "transforms")
     try check.amount(activationCost, "activationCost")
     if let costs = activationCosts {
@@ -76,6 +77,9 @@ extension SensitivityTable {
         for loss in losses { try check.amount(loss, "\(path).losses") }
       }
     }
+    for (index, row) in rows.enumerated() {
+      try row.validateBranches(check, "rows[\(index)].branches", options)
+    }
     try check.unique(rows.map(\.operatorDescription.name), "rows") { "the operator '\($0)'" }
     let weightCount = try check.total(rows.map(\.operatorDescription.shape.weightCount), "rows")
     try check.model(model, weightCount: weightCount)
@@ -83,6 +87,37 @@ extension SensitivityTable {
       try check.operators(
         rows.map { ($0.operatorDescription.name, $0.operatorDescription.shape) }, match: operators,
         "rows")
+    }
+  }
+}
+
+extension SensitivityTable.Row {
+  /// Every side branch is one of the options', there once, fits the operator and has a loss for every
+  /// format and band.
+  fileprivate func validateBranches(
+    _ check: ArtifactChecks, _ path: String, _ options: SensitivityTable.Options
+  ) throws(ArtifactError) {
+    let branches = branches ?? []
+    guard let bands else {
+      guard branches.isEmpty else { throw check.fail(path, "are given without bands") }
+      return
+    }
+    try check.unique(branches.map(\.branch), path) { "the side branch '\($0)'" }
+    for (index, branched) in branches.enumerated() {
+      let place = "\(path)[\(index)]"
+      guard (options.branches ?? []).contains(branched.branch),
+        branched.branch.fits(operatorDescription.shape), operatorDescription.isMultiplied
+      else {
+        throw check.fail(
+          place,
+          "is '\(branched.branch)', which the options do not have or the operator has no room for")
+      }
+      guard branched.losses.count == options.formats.count,
+        branched.losses.allSatisfy({ $0.count == bands.count })
+      else {
+        throw check.fail("\(place).losses", "does not have one loss for every format and band")
+      }
+      for loss in branched.losses.joined() { try check.amount(loss, "\(place).losses") }
     }
   }
 }

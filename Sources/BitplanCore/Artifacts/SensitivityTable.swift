@@ -45,11 +45,13 @@ public struct SensitivityTable: Hashable, Sendable, Codable {
     public let quantizer: String
     /// Which transforms were asked for, such as `auto`; `nil` for none.
     public let transforms: String?
+    /// Candidate side branches, ascending; `nil` for none.
+    public let branches: [SideBranch]?
 
     /// Makes options.
     public init(
       method: String, seed: UInt64, passCount: Int, formats: [WeightFormat], quantizer: String,
-      transforms: String? = nil
+      transforms: String? = nil, branches: [SideBranch]? = nil
     ) {
       self.method = method
       self.seed = seed
@@ -57,6 +59,7 @@ public struct SensitivityTable: Hashable, Sendable, Codable {
       self.formats = formats
       self.quantizer = quantizer
       self.transforms = transforms
+      self.branches = branches
     }
   }
 
@@ -126,14 +129,33 @@ public struct SensitivityTable: Hashable, Sendable, Codable {
     public let entries: [Entry]
     /// The operator's rows, where they may take different formats.
     public let bands: Bands?
+    /// The operator with each side branch that fits it.
+    public let branches: [Branched]?
 
     /// Makes a row.
     public init(
-      operatorDescription: OperatorDescription, entries: [Entry], bands: Bands? = nil
+      operatorDescription: OperatorDescription, entries: [Entry], bands: Bands? = nil,
+      branches: [Branched]? = nil
     ) {
       self.operatorDescription = operatorDescription
       self.entries = entries
       self.bands = bands
+      self.branches = branches
+    }
+  }
+
+  /// What an operator's formats cost beside a side branch.
+  public struct Branched: Hashable, Sendable, Codable {
+    /// The branch.
+    public let branch: SideBranch
+    /// Predicted loss of every band of ``Row/bands``, `[formats][bands]`, in the order of
+    /// ``Options/formats``.
+    public let losses: [[Double]]
+
+    /// Makes losses.
+    public init(branch: SideBranch, losses: [[Double]]) {
+      self.branch = branch
+      self.losses = losses
     }
   }
 
@@ -203,20 +225,28 @@ extension SensitivityTable.Row {
   /// Predicted loss of a segment of this operator: what its rows' bands say, an equal part of a
   /// band for each of its rows; without bands its share of the rows. `nil` where the format was not
   /// measured.
-  public func loss(of segment: Plan.Segment) -> Double? {
+  ///
+  /// - Parameter branch: what the operator keeps beside its codes; `nil` also where it was not measured.
+  public func loss(of segment: Plan.Segment, beside branch: SideBranch? = nil) -> Double? {
     guard let position = entries.firstIndex(where: { $0.format == segment.format }),
       let value = entries[position].value
     else { return nil }
     let rowCount = operatorDescription.shape.outputFeatures
-    guard let bands, bands.rowOrder.count == rowCount, bands.losses.indices.contains(position),
-      bands.losses[position].count == bands.count
+    guard let bands else { return value * Double(segment.rowCount) / Double(rowCount) }
+    var losses = bands.losses
+    if let branch {
+      guard let known = branches?.first(where: { $0.branch == branch }) else { return nil }
+      losses = known.losses
+    }
+    guard bands.rowOrder.count == rowCount, losses.indices.contains(position),
+      losses[position].count == bands.count
     else { return value * Double(segment.rowCount) / Double(rowCount) }
     var isInSegment = [Bool](repeating: false, count: rowCount)
     for row in segment.rows.joined() where row < rowCount { isInSegment[row] = true }
     var total = 0.0
     for (place, row) in bands.rowOrder.enumerated() where isInSegment[row] {
       let band = place / bands.height
-      total += bands.losses[position][band] / Double(bands.rowCount(band))
+      total += losses[position][band] / Double(bands.rowCount(band))
     }
     return total
   }

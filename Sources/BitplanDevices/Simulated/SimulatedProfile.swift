@@ -24,11 +24,13 @@ extension SimulatedDevice {
   /// simulated.
   ///
   /// - Parameters:
+  ///   - branches: side branches, each simulated for every shape that it fits.
   ///   - batches: tokens at once, each simulated for every format and shape.
   ///   - workingSetBytes: see ``cost(_:_:tokens:workingSetBytes:)``.
   ///   - progress: called with (done, expected) and may throw to cancel.
   public func profile(
-    shapes: [MatrixShape], formats: [WeightFormat], batches: [Int], workingSetBytes: Int,
+    shapes: [MatrixShape], formats: [WeightFormat], branches: [SideBranch] = [], batches: [Int],
+    workingSetBytes: Int,
     progress: (Int, Int) throws -> Void = { _, _ in }
   ) rethrows -> DeviceProfile {
     let shapes = Set(shapes).sorted {
@@ -48,12 +50,54 @@ extension SimulatedDevice {
         }
       }
     }
-    return DeviceProfile(
+    var profile = DeviceProfile(
       name: "sim-\(name)", simulated: true,
       key: DeviceProfile.Key(
         cpuModel: summary, instructionSet: "simulated", threadCount: cpu?.threads ?? 1,
         kernelBuild: Self.simulatorBuild),
       peaks: peaks, workingSetBytes: workingSetBytes, measurements: measurements, corrections: [])
+    if !branches.isEmpty {
+      profile.branches = shapes.flatMap { shape in
+        batches.sorted().flatMap { batch in
+          Set(branches).sorted().filter { $0.fits(shape) }.map { branch in
+            let cost = cost(branch, shape, tokens: batch, workingSetBytes: workingSetBytes)
+            return DeviceProfile.BranchMeasurement(
+              branch: branch, shape: shape, batch: batch, seconds: cost.seconds, spreadSeconds: 0,
+              repeats: 1, joules: cost.joules)
+          }
+        }
+      }
+    }
+    return profile
+  }
+
+  /// What a side branch adds: its factors one after the other, or as many float weights as outliers
+  /// take the bytes of.
+  private func cost(
+    _ branch: SideBranch, _ shape: MatrixShape, tokens: Int, workingSetBytes: Int
+  ) -> Cost {
+    let products: [(WeightFormat, MatrixShape)]
+    switch branch {
+    case .lowRank(let rank):
+      let factors = SideBranch.factors(shape, rank: rank)
+      products = [factors.right, factors.left].map { ($0.format, $0.shape) }
+    case .outliers:
+      let perRow = branch.storedBytes(shape) / 2 / shape.outputFeatures
+      products = [
+        (
+          .f16,
+          MatrixShape(
+            outputFeatures: shape.outputFeatures, inputFeatures: max(1, perRow))
+        )
+      ]
+    }
+    let costs = products.map {
+      cost($0.0, $0.1, tokens: tokens, workingSetBytes: workingSetBytes)
+    }
+    let joules = costs.compactMap(\.joules)
+    return Cost(
+      seconds: costs.reduce(0) { $0 + $1.seconds },
+      joules: joules.count == costs.count ? joules.reduce(0, +) : nil)
   }
 
   /// The device's ceilings.

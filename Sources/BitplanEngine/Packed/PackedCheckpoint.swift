@@ -10,12 +10,15 @@ import Foundation
 /// - `<operator>.weight.rows`, U8 `[Plan.Assignment.rowMapBytes]`, only for operators with several
 ///   segments: the segment of every output feature, 1, 2, 4, 8 or 16 bits each, zeros after the
 ///   last; rows keep their order inside a segment;
+/// - `<operator>.weight.branch`, U8 `[SideBranch.storedBytes]`, only for operators with a side branch:
+///   the right factor of a low-rank branch and then the left one, each as `PackedLayout` says, or
+///   outliers as `OutlierLayout` says;
 /// - every vector (norms, biases, position tables) under its own name, F32.
 ///
 /// Metadata: `bitplan.schemaVersion`, `bitplan.plan` (the plan's JSON; segments without `rows` have
 /// them in the row map), `bitplan.rowsSHA256` (of all row maps in order), `bitplan.config` (the text
 /// of the model's `config.json`), and `bitplan.tokenizer` (its `tokenizer.json` without white space)
-/// where there is one. Segments and row maps come first, each at a multiple of 64 bytes, so that
+/// where there is one. Segments, row maps and branches come first, each at a multiple of 64 bytes, so that
 /// kernels multiply straight from the mapped file.
 public enum PackedCheckpoint {
   /// The major version this code reads and writes. In version 1 binary coding had a scale for every
@@ -34,11 +37,13 @@ public enum PackedCheckpoint {
     "\(operatorName).weight.segment\(index)"
   }
 
+  static func branchName(_ operatorName: String) -> String { "\(operatorName).weight.branch" }
+
   static func rowMapName(_ operatorName: String) -> String { "\(operatorName).weight.rows" }
 
   /// Writes `operators` with everything else that `model` needs.
   ///
-  /// The segment and row-map tensors together are exactly `Σ plan.operators[i].storedBytes`.
+  /// The tensors of segments, row maps and branches together are exactly `Σ plan.operators[i].storedBytes`.
   ///
   /// - Parameters:
   ///   - path: the file; written beside and renamed, so that nobody sees half of it.
@@ -60,12 +65,10 @@ public enum PackedCheckpoint {
     for (assignment, packed) in zip(plan.operators, operators) {
       try check(packed, against: assignment)
       for (index, segment) in packed.segments.enumerated() {
-        let bytes = segment.matrix.bytes
-        entries.append(
-          SafetensorsWriter.Entry(
-            name: segmentName(assignment.name, index), dataType: "U8", shape: [bytes.count],
-            byteCount: bytes.count
-          ) { sink in try bytes.withUnsafeBytes(sink) })
+        entries.append(entry(segmentName(assignment.name, index), segment.matrix.bytes))
+      }
+      if let branch = packed.branch {
+        entries.append(entry(branchName(assignment.name), branch.bytes))
       }
       if packed.segments.count > 1 {
         let map = rowMap(assignment)
@@ -95,6 +98,12 @@ public enum PackedCheckpoint {
     try SafetensorsWriter.write(path: path, metadata: metadata, entries: entries)
   }
 
+  private static func entry(_ name: String, _ bytes: ByteSlice) -> SafetensorsWriter.Entry {
+    SafetensorsWriter.Entry(
+      name: name, dataType: "U8", shape: [bytes.count], byteCount: bytes.count
+    ) { sink in try bytes.withUnsafeBytes(sink) }
+  }
+
   /// The segment of every output feature, as it is stored: `rowMapBits` bits each, the first
   /// feature in the lowest bits of the first byte.
   static func rowMap(_ assignment: Plan.Assignment) -> [UInt8] {
@@ -120,6 +129,12 @@ public enum PackedCheckpoint {
       throw EngineError(
         "operator '\(name)' was packed in \(packed.segments.count) segments, but the plan has "
           + "\(assignment.segments.count). Pack it again as the plan says.")
+    }
+    guard packed.branch?.branch == assignment.branch else {
+      throw EngineError(
+        "operator '\(name)' was packed with the side branch "
+          + "'\(packed.branch?.branch.identifier ?? "none")', but the plan has "
+          + "'\(assignment.branch?.identifier ?? "none")'. Pack it again as the plan says.")
     }
     for (index, pair) in zip(packed.segments, assignment.segments).enumerated() {
       let (matrix, planned) = (pair.0.matrix, pair.1)

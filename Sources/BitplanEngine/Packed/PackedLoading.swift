@@ -27,6 +27,7 @@ extension PackedCheckpoint {
     for assignment in plan.operators {
       wanted += assignment.segments.indices.map { segmentName(assignment.name, $0) }
       if assignment.segments.count > 1 { wanted.append(rowMapName(assignment.name)) }
+      if assignment.branch != nil { wanted.append(branchName(assignment.name)) }
     }
     try Model.requireAll(wanted, in: names, of: checkpoint)
     if let extra = names.subtracting(wanted).min() {
@@ -37,6 +38,7 @@ extension PackedCheckpoint {
     let weights = try plan.operators.map { assignment in
       var weights = try load(assignment, from: checkpoint)
       weights.activations = assignment.activations
+      weights.branch = try assignment.branch.map { try load($0, of: assignment, from: checkpoint) }
       return OperatorWeights.packed(weights)
     }
     let model = try Model(
@@ -121,20 +123,8 @@ extension PackedCheckpoint {
       let layout = PackedLayout(
         segment.format,
         MatrixShape(outputFeatures: segment.rowCount, inputFeatures: assignment.inputFeatures))
-      let bytes = try checkpoint.bytes(name)
-      guard bytes.count == layout.storedBytes else {
-        throw EngineError(
-          "'\(name)' has \(bytes.count) bytes, but \(segment.format) of \(layout.shape) takes "
-            + "\(layout.storedBytes). Pack the model again.")
-      }
-      let isAligned = bytes.withUnsafeBytes { raw in
-        Int(bitPattern: raw.baseAddress) % PackedLayout.alignment == 0
-      }
-      guard isAligned else {
-        throw EngineError(
-          "'\(name)' does not start at a multiple of \(PackedLayout.alignment) bytes in the file, "
-            + "so kernels cannot read it there. Pack the model again.")
-      }
+      let bytes = try alignedBytes(
+        name, count: layout.storedBytes, of: "\(segment.format) of \(layout.shape)", checkpoint)
       do {
         segments.append((try PackedMatrix(layout, bytes: bytes), segment.rows))
       } catch {
@@ -149,6 +139,45 @@ extension PackedCheckpoint {
       throw EngineError(
         "the segments of '\(assignment.name)' do not fit together: \(error). Pack the model again.")
     }
+  }
+
+  /// A side branch where it lies in the file.
+  private static func load(
+    _ branch: SideBranch, of assignment: Plan.Assignment, from checkpoint: Checkpoint
+  ) throws -> PackedBranch {
+    let (name, shape) = (branchName(assignment.name), assignment.shape)
+    guard branch.fits(shape) else {
+      throw EngineError(
+        "the plan gives operator '\(assignment.name)' a side branch '\(branch)', which does not fit "
+          + "weights of \(shape). Make the plan again.")
+    }
+    let bytes = try alignedBytes(
+      name, count: branch.storedBytes(shape), of: "a side branch \(branch) of \(shape)", checkpoint)
+    do {
+      return try PackedBranch(branch, shape, bytes: bytes)
+    } catch {
+      throw EngineError("'\(name)' cannot be multiplied by: \(error)")
+    }
+  }
+
+  /// Bytes that kernels read where they lie.
+  private static func alignedBytes(
+    _ name: String, count: Int, of what: String, _ checkpoint: Checkpoint
+  ) throws -> ByteSlice {
+    let bytes = try checkpoint.bytes(name)
+    guard bytes.count == count else {
+      throw EngineError(
+        "'\(name)' has \(bytes.count) bytes, but \(what) takes \(count). Pack the model again.")
+    }
+    let isAligned = bytes.withUnsafeBytes { raw in
+      Int(bitPattern: raw.baseAddress) % PackedLayout.alignment == 0
+    }
+    guard isAligned else {
+      throw EngineError(
+        "'\(name)' does not start at a multiple of \(PackedLayout.alignment) bytes in the file, "
+          + "so kernels cannot read it there. Pack the model again.")
+    }
+    return bytes
   }
 
   /// The stored row map must be the one that the plan says.

@@ -34,6 +34,10 @@ struct OperatorSummary {
   let isMultiplied: Bool
   /// Its segments, in the plan's order.
   let segments: [Segment]
+  /// What is kept beside its codes.
+  let branch: SideBranch?
+  /// What the branch adds to the decode time of one token.
+  let branchSeconds: Double?
 
   /// Stored bits of a weight.
   var bitsPerWeight: Double? {
@@ -49,7 +53,9 @@ struct OperatorSummary {
   var isMixed: Bool { Set(segments.map(\.format)).count > 1 }
 
   /// Decode time of all segments; `nil` where one is not known or nothing is multiplied.
-  var decodeSeconds: Double? { Self.sum(segments.map(\.decodeSeconds)) }
+  var decodeSeconds: Double? {
+    Self.sum(segments.map(\.decodeSeconds) + (branch == nil ? [] : [branchSeconds]))
+  }
 
   /// Predicted loss: the sum over segments.
   var predictedLoss: Double? { Self.sum(segments.map(\.loss)) }
@@ -64,8 +70,10 @@ struct OperatorSummary {
     _ assignment: Plan.Assignment, description: OperatorDescription?,
     sensitivity: [WeightFormat: SensitivityTable.Entry],
     loss: (Plan.Segment) -> Double? = { _ in nil }, isMultiplied: Bool,
-    decodeSeconds: (WeightFormat, MatrixShape) -> Double?
+    branchSeconds: Double? = nil, decodeSeconds: (WeightFormat, MatrixShape) -> Double?
   ) {
+    branch = assignment.branch
+    self.branchSeconds = branchSeconds
     let visibleName = SafeText.visible(assignment.name)
     name = visibleName
     place =
@@ -153,9 +161,11 @@ extension OperatorSummary {
         assignment, description: row?.operatorDescription,
         sensitivity: Dictionary(
           (row?.entries ?? []).map { ($0.format, $0) }, uniquingKeysWith: { first, _ in first }),
-        loss: { row?.loss(of: $0) },
+        loss: { row?.loss(of: $0, beside: assignment.branch) },
         isMultiplied: row?.operatorDescription.isMultiplied ?? !looksUp,
-        decodeSeconds: { seconds[$0]?[$1] })
+        branchSeconds: assignment.branch.flatMap {
+          profile?.measurement($0, assignment.shape, batch: 1)?.seconds
+        }, decodeSeconds: { seconds[$0]?[$1] })
     }
   }
 }

@@ -108,7 +108,10 @@ struct ReportTables {
         .tag(
           "th", ["scope": "row", "class": "name"],
           [.text(summary.name), Self.sub(summary.shape)]),
-        .tag("td", [:], summary.segments.flatMap { segment(summary, $0) }),
+        .tag(
+          "td", [:],
+          summary.segments.flatMap { segment(summary, $0) }
+            + (summary.branch.map { [.text(" + \($0.identifier)")] } ?? [])),
         .tag(
           "td", ["class": "number"], text: ReportNumber.fixed(summary.bitsPerWeight, decimals: 3)),
         .tag("td", ["class": "number"], text: ReportNumber.bytes(summary.storedBytes)),

@@ -42,18 +42,17 @@ extension Workbench {
     }
     progress.end("\(windows.tokens.count) tokens besides those measured on")
     meter.keyValueFormat = cache
-    var last: (segments: [[Plan.Segment]], packed: [PackedOperator])?
+    var last: (operators: [Plan.Assignment], packed: [PackedOperator])?
     return PlanExecutor(text: windows.calibration) { plan, width in
-      let segments = plan.operators.map(\.segments)
       var packed: [PackedOperator]
-      if let last, last.segments == segments {
+      if let last, zip(last.operators, plan.operators).allSatisfy({ $0.isStored(as: $1) }) {
         packed = last.packed
       } else {
         // Neither the plan before nor the buffers that hold it are needed any more.
         last = nil
         meter.releaseBuffers()
         packed = try quantized(source, plan, statistics)
-        last = (segments, packed)
+        last = (plan.operators, packed)
       }
       for (index, assignment) in plan.operators.enumerated() {
         packed[index].activations = assignment.activations

@@ -1,4 +1,5 @@
 public import BitplanCore
+internal import BitplanSearch
 internal import Foundation
 
 /// Why an operator of a plan has its width.
@@ -75,16 +76,16 @@ public struct PlanExplanation: Codable, Sendable {
       return Price(kind: budget.kind, objectivePerUnit: price / unit)
     }
     let chosen = origin.candidates[index]
-    var seen: Set<[Plan.Segment]> = []
+    var seen: [SideBranch?: Set<RowFormats>] = [:]
     let all = ([chosen] + origin.problem.candidates[index] + origin.problem.wholes[index])
-      .filter { seen.insert($0.segments).inserted }
+      .filter { seen[$0.branch, default: []].insert($0.rows).inserted }
     choices = all.map { candidate in
       Choice(
         formats: Self.formats(candidate), loss: candidate.loss,
         standardError: candidate.standardError, storedBytes: candidate.storedBytes,
         decodeSecondsPerToken: candidate.decodeSeconds, prefillSeconds: candidate.prefillSeconds,
         pricedObjective: origin.priced(candidate, prices),
-        isChosen: candidate.segments == chosen.segments)
+        isChosen: candidate.isStored(as: chosen))
     }.sorted { ($0.pricedObjective, $0.storedBytes) < ($1.pricedObjective, $1.storedBytes) }
     relativeStandardError = chosen.loss > 0 ? chosen.standardError / chosen.loss : 0
 
@@ -92,7 +93,7 @@ public struct PlanExplanation: Codable, Sendable {
     var (wider, narrower): ((Double, String)?, (Double, String)?)
     let ownUse = origin.priced(chosen, prices, lossFactor: 0)
     let ownLoss = origin.priced(chosen, prices) - ownUse
-    for candidate in all where candidate.segments != chosen.segments {
+    for candidate in all where !candidate.isStored(as: chosen) {
       let use = origin.priced(candidate, prices, lossFactor: 0)
       let loss = origin.priced(candidate, prices) - use
       guard loss != ownLoss else { continue }
@@ -111,9 +112,12 @@ public struct PlanExplanation: Codable, Sendable {
 
   private static func formats(_ candidate: PlanProblem.Candidate) -> String {
     let formats = candidate.formats
-    guard formats.count > 1 else { return formats[0].identifier }
-    return candidate.segments.map { "\($0.format.identifier) ×\($0.rowCount)" }
-      .joined(separator: " + ")
+    let branch = candidate.branch.map { [$0.identifier] } ?? []
+    let rows =
+      formats.count > 1
+      ? candidate.segments.map { "\($0.format.identifier) ×\($0.rowCount)" }
+      : [formats[0].identifier]
+    return (rows + branch).joined(separator: " + ")
   }
 
   private static func demand(_ rules: Plan.Rules?, _ name: String) -> String? {

@@ -227,13 +227,15 @@ enum PlanLint {
       let others = origin.problem.candidates[index] + origin.problem.wholes[index]
       let better = others.first { other in
         // A format's loss as a sum over rows and as a whole differ in their rounding.
-        other.segments != own.segments && other.loss < own.loss * (1 - 1e-9)
+        !other.isStored(as: own) && other.loss < own.loss * (1 - 1e-9)
           && other.storedBytes <= own.storedBytes
           && other.decodeSeconds ?? 0 <= own.decodeSeconds ?? 0
           && other.prefillSeconds ?? 0 <= own.prefillSeconds ?? 0
       }
       guard let better else { return nil }
-      let formats = better.formats.map(\.identifier).joined(separator: "+")
+      let formats =
+        (better.formats.map(\.identifier) + (better.branch.map { [$0.identifier] } ?? []))
+        .joined(separator: "+")
       return PlanWarning(
         kind: .dominatedChoice,
         text:

@@ -83,12 +83,17 @@ extension PlanSearch {
 }
 
 extension PlanProblem {
-  /// A candidate with these segments: one of those at hand, else with what its segments cost.
+  /// A candidate with these segments and this side branch: one of those at hand, else with what its
+  /// segments cost.
   func candidate(
-    _ segments: [Plan.Segment], of index: Int, _ rows: [SensitivityTable.Row]
+    _ segments: [Plan.Segment], beside branch: SideBranch? = nil, of index: Int,
+    _ rows: [SensitivityTable.Row]
   ) -> Candidate {
+    let wanted = RowFormats(segments)
     for list in [candidates[index], wholes[index]] {
-      if let known = list.first(where: { $0.segments == segments }) { return known }
+      if let known = list.first(where: { $0.rows == wanted && $0.branch == branch }) {
+        return known
+      }
     }
     let shape = operators[index].shape
     let tiles = Double(
@@ -101,7 +106,7 @@ extension PlanProblem {
       let entry = rows[index].entries.first { $0.format == segment.format }
       let scale =
         (entry?.value).flatMap { $0 > 0 ? (whole?.loss ?? $0) / $0 : nil } ?? 1
-      loss += max(0, rows[index].loss(of: segment) ?? 0) * scale
+      loss += max(0, rows[index].loss(of: segment, beside: branch) ?? 0) * scale
       let share =
         Double((segment.rowCount + PackedLayout.tileHeight - 1) / PackedLayout.tileHeight) / tiles
       decode = decode.flatMap { sum in whole?.decodeSeconds.map { sum + $0 * share } }
@@ -113,11 +118,13 @@ extension PlanProblem {
     let extra = Double(segments.count - 1)
     let assignment = Plan.Assignment(
       name: operators[index].name, shape: shape, segments: segments)
-    return Candidate(
-      rows: RowFormats(segments), loss: loss, standardError: variance.squareRoot(),
+    let candidate = Candidate(
+      rows: wanted, loss: loss, standardError: variance.squareRoot(),
       storedBytes: assignment.storedBytes,
       decodeSeconds: decode.map { $0 + extra * extraSegmentSeconds[0] },
       prefillSeconds: prefill.map { $0 + extra * extraSegmentSeconds[1] }, decodeJoules: joules)
+    guard let branch else { return candidate }
+    return candidate.beside(branch, branch.storedBytes(shape), branchCosts[index][branch])
   }
 }
 

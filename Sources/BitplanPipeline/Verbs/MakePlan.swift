@@ -22,6 +22,8 @@ public struct PlanRequest: Sendable {
   public var calibration: String?
   /// Candidate formats; `WeightFormat.candidates` by default.
   public var formats: [WeightFormat]?
+  /// Candidate side branches; those of ``sensitivity`` where that is given, else none by default.
+  public var branches: [SideBranch]?
   /// Equivalence transforms that the plan may use.
   public var transforms = TransformSelection.none
   /// Whether rows of one operator may take different formats.
@@ -154,12 +156,14 @@ extension Workbench {
   func searchInputs(
     _ request: PlanRequest, _ source: ModelSource, planFile: URL
   ) throws(PipelineError) -> PlanSearch.Inputs {
-    let profile = try profile(for: request, source)
+    let branches = try neededBranches(request)
+    let profile = try profile(for: request, source, branches)
     let sensitivity = try sensitivity(for: request, source, beside: planFile)
     var inputs = PlanSearch.Inputs(
       sensitivity: sensitivity.table, sensitivitySHA256: sensitivity.sha256, profile: profile,
       architectureSHA256: source.model.architectureSHA256, budgets: request.budgets)
     inputs.formats = request.formats
+    inputs.branches = branches
     inputs.granularity = request.granularity
     inputs.timeLimitSeconds = request.timeLimitSeconds
     inputs.goal = request.goal
@@ -193,14 +197,22 @@ extension Workbench {
     return Plan.Context(tokenCount: tokens, keyValueBytes: bytes)
   }
 
+  /// The side branches that were asked for, or that a sensitivity that was named has.
+  private func neededBranches(_ request: PlanRequest) throws(PipelineError) -> [SideBranch] {
+    if let branches = request.branches { return Set(branches).sorted() }
+    guard let path = request.sensitivity else { return [] }
+    return try Self.readSensitivity(URL(filePath: path)).table.options.branches ?? []
+  }
+
   private func profile(
-    for request: PlanRequest, _ source: ModelSource
+    for request: PlanRequest, _ source: ModelSource, _ branches: [SideBranch]
   ) throws(PipelineError) -> ProfileStore.Stored {
     guard let path = request.profile else {
-      return try profile(for: source, formats: request.neededFormats)
+      return try profile(for: source, formats: request.neededFormats, branches: branches)
     }
     if Self.isSimulated(path) {
-      return try simulatedProfile(device: path, for: source, formats: request.formats)
+      return try simulatedProfile(
+        device: path, for: source, formats: request.formats, branches: branches)
     }
     let stored = try ProfileStore.read(URL(filePath: path))
     if !request.acceptForeignProfile {
@@ -221,6 +233,7 @@ extension Workbench {
     var measure = MeasureRequest()
     measure.calibration = request.calibration
     measure.formats = request.neededFormats
+    measure.branches = request.branches ?? []
     measure.remeasure = request.remeasure
     measure.transforms = request.transforms
     measure.output =

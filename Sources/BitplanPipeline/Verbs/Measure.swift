@@ -13,6 +13,8 @@ public struct MeasureRequest: Sendable {
   public var calibration: String?
   /// Candidate formats; all by default.
   public var formats: [WeightFormat]?
+  /// Candidate side branches; none by default.
+  public var branches: [SideBranch] = []
   /// Seed of every random choice.
   public var seed: UInt64 = 1
   /// How codes are found: a raw value of `OperatorQuantizer.Method`.
@@ -83,7 +85,8 @@ extension Workbench {
       method: method.rawValue, seed: request.seed,
       passCount: Self.passCount(method, design, model, formats),
       formats: formats, quantizer: quantizer.provenance,
-      transforms: request.transforms == .none ? nil : request.transforms.description)
+      transforms: request.transforms == .none ? nil : request.transforms.description,
+      branches: try Self.branches(request.branches, method))
     let file =
       request.output.map { URL(filePath: $0) }
       ?? OutputNames.beside(source.checkpoint, "sensitivity.json")
@@ -103,6 +106,21 @@ extension Workbench {
     try ArtifactOutput.write(table, to: file)
     return StoredSensitivity(
       table: table, file: file, sha256: try ArtifactFile.sha256(path: file.path))
+  }
+
+  /// Candidate side branches, ascending, or `nil` for none.
+  private static func branches(
+    _ branches: [SideBranch], _ method: MaskGuidedEstimation.Method
+  ) throws(PipelineError) -> [SideBranch]? {
+    guard !branches.isEmpty else { return nil }
+    guard method == .salience else {
+      throw PipelineError(
+        .invalidInput,
+        "Side branches are judged by what gradients say of rows, which the method "
+          + "'\(method.rawValue)' does not use. Measure with '--method salience', or leave --branches out."
+      )
+    }
+    return Set(branches).sorted()
   }
 
   /// Forward passes that a method takes.
@@ -195,8 +213,8 @@ extension Workbench {
           model: model.identity, metric: meter.metric, calibration: windows.calibration,
           options: options, activationCost: 0, rows: []))
       estimation = MaskGuidedEstimation(
-        model: model, formats: options.formats, design: design, variants: variants,
-        statistics: statistics.operators, gradients: statistics.gradients,
+        model: model, formats: options.formats, branches: options.branches ?? [], design: design,
+        variants: variants, statistics: statistics.operators, gradients: statistics.gradients,
         // The whole text: what a token's row is worth is how often the token comes.
         tokenShares: try calibrationWindows(source, calibration, count: .max)
           .tokenShares(vocabularySize: model.vocabularySize),
@@ -315,13 +333,15 @@ extension Workbench {
 }
 
 extension SensitivityTable.Options {
-  /// Whether a table with these options serves where `wanted` was asked for: more formats are no harm.
+  /// Whether a table with these options serves where `wanted` was asked for: more formats and side
+  /// branches are no harm.
   fileprivate func covers(_ wanted: SensitivityTable.Options) -> Bool {
     Set(formats).isSuperset(of: wanted.formats)
+      && Set(branches ?? []).isSuperset(of: wanted.branches ?? [])
       && self
         == SensitivityTable.Options(
           method: wanted.method, seed: wanted.seed, passCount: wanted.passCount, formats: formats,
-          quantizer: wanted.quantizer, transforms: wanted.transforms)
+          quantizer: wanted.quantizer, transforms: wanted.transforms, branches: branches)
   }
 }
 

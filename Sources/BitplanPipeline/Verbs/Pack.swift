@@ -77,20 +77,9 @@ extension Workbench {
     for (index, assignment) in plan.operators.enumerated() {
       try cancellation.check()
       progress.advance(index, of: plan.operators.count)
-      let weights = source.model.floatWeights(of: index)
-      let matrices = assignment.segments.map { segment in
-        PackedMatrix(
-          packing: quantizer.quantize(
-            weights, rows: segment.rows, as: segment.format, statistics[index].input))
-      }
-      var packed =
-        matrices.count == 1
-        ? PackedOperator(matrices[0])
-        : try PackedOperator(
-          shape: assignment.shape,
-          segments: zip(matrices, assignment.segments).map { ($0, $1.rows) })
-      packed.activations = assignment.activations
-      result.append(packed)
+      result.append(
+        try quantizer.packed(
+          source.model.floatWeights(of: index), as: assignment, statistics[index].input))
     }
     progress.end("\(plan.operators.count) operators")
     return result

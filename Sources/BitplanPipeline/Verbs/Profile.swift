@@ -14,16 +14,17 @@ extension Workbench {
   ///
   /// - Parameters:
   ///   - formats: formats to time; `WeightFormat.candidates` by default.
+  ///   - branches: side branches to time; those of earlier runs stay in the profile.
   ///   - output: file to keep the profile in; `$BITPLAN_HOME/Profiles/NAME.json` by default.
   ///   - refresh: measure again what is already there.
   public func profile(
-    for source: ModelSource, formats: [WeightFormat]? = nil, output: String? = nil,
-    refresh: Bool = false
+    for source: ModelSource, formats: [WeightFormat]? = nil, branches: [SideBranch] = [],
+    output: String? = nil, refresh: Bool = false
   ) throws(PipelineError) -> ProfileStore.Stored {
     do {
       let formats = try CandidateFormats.chosen(formats, for: source.model)
       let operators = source.model.operators
-      return try makeProfile(operators, source.model, formats, output, refresh)
+      return try makeProfile(operators, source.model, formats, branches, output, refresh)
     } catch {
       throw PipelineError(wrapping: error)
     }
@@ -36,7 +37,7 @@ extension Workbench {
   ///   - configuration: the model's `config.json`, or the folder that holds it.
   public func profile(
     forConfiguration configuration: String, formats: [WeightFormat]? = nil,
-    output: String? = nil, refresh: Bool = false
+    branches: [SideBranch] = [], output: String? = nil, refresh: Bool = false
   ) throws(PipelineError) -> ProfileStore.Stored {
     do {
       var isFolder: ObjCBool = false
@@ -47,7 +48,7 @@ extension Workbench {
       let path = isFolder.boolValue ? configuration + "/config.json" : configuration
       let operators = try ModelShapes(configuration: path).operators
       let formats = try CandidateFormats.chosen(formats, for: operators)
-      return try makeProfile(operators, nil, formats, output, refresh)
+      return try makeProfile(operators, nil, formats, branches, output, refresh)
     } catch {
       throw PipelineError(wrapping: error)
     }
@@ -56,10 +57,12 @@ extension Workbench {
   /// The profile of this machine with square shapes that tell what it can do, for no model in
   /// particular.
   public func profile(
-    formats: [WeightFormat]? = nil, output: String? = nil, refresh: Bool = false
+    formats: [WeightFormat]? = nil, branches: [SideBranch] = [], output: String? = nil,
+    refresh: Bool = false
   ) throws(PipelineError) -> ProfileStore.Stored {
     do {
-      return try makeProfile(nil, nil, formats ?? WeightFormat.candidates, output, refresh)
+      return try makeProfile(
+        nil, nil, formats ?? WeightFormat.candidates, branches, output, refresh)
     } catch {
       throw PipelineError(wrapping: error)
     }
@@ -72,7 +75,7 @@ extension Workbench {
 
   private func makeProfile(
     _ operators: [OperatorDescription]?, _ model: Model?, _ formats: [WeightFormat],
-    _ output: String?, _ refresh: Bool
+    _ branches: [SideBranch], _ output: String?, _ refresh: Bool
   ) throws -> ProfileStore.Stored {
     let key = CPUIdentity.key(context)
     let name = CPUIdentity.profileName(key)
@@ -87,7 +90,7 @@ extension Workbench {
       } else {
         try ProfileStore.requireMatch(stored, key: key)
         existing = stored.profile
-        if Self.isComplete(stored.profile, operators, model, formats) {
+        if Self.isComplete(stored.profile, operators, model, formats, branches) {
           progress.note("profile: reusing \(file.path)")
           return stored
         }
@@ -99,6 +102,7 @@ extension Workbench {
         name: name, simulated: false, key: key, peaks: measuredPeaks(), workingSetBytes: 0,
         measurements: [], corrections: [])
     var profile = try timed(base, operators, formats)
+    profile = try timed(profile, operators, branches)
     if let model {
       profile = try WholeModelCorrection(workbench: self, model: model).added(to: profile)
     }
@@ -128,9 +132,11 @@ extension Workbench {
 
   private static func isComplete(
     _ profile: DeviceProfile, _ operators: [OperatorDescription]?, _ model: Model?,
-    _ formats: [WeightFormat]
+    _ formats: [WeightFormat], _ branches: [SideBranch]
   ) -> Bool {
-    guard missing(profile, operators, formats).isEmpty else { return false }
+    guard missing(profile, operators, formats).isEmpty,
+      missing(profile, operators, branches).isEmpty
+    else { return false }
     guard let model else { return true }
     return [1, PlanProblem.prefillTokens].allSatisfy {
       profile.correction(model.architectureSHA256, batch: $0) != nil
@@ -173,6 +179,50 @@ extension Workbench {
     progress.end("\(missing.count) timings of \(Set(missing.map(\.shape)).count) shapes")
     profile.workingSetBytes = workingSet
     profile.measurements = (profile.measurements + measured).sorted(by: Self.precedes)
+    return profile
+  }
+
+  /// The side branches that the profile lacks, by shape.
+  private static func missing(
+    _ profile: DeviceProfile, _ operators: [OperatorDescription]?, _ branches: [SideBranch]
+  ) -> [MatrixShape: [SideBranch]] {
+    let shapes = Set(operators.map { $0.filter(\.isMultiplied).map(\.shape) } ?? generalShapes)
+    var result: [MatrixShape: [SideBranch]] = [:]
+    for shape in shapes {
+      let lacking = Set(branches).sorted().filter { branch in
+        branch.fits(shape)
+          && ![1, PlanProblem.prefillTokens].allSatisfy {
+            profile.measurement(branch, shape, batch: $0) != nil
+          }
+      }
+      if !lacking.isEmpty { result[shape] = lacking }
+    }
+    return result
+  }
+
+  /// Adds the times of side branches that are missing.
+  private func timed(
+    _ profile: DeviceProfile, _ operators: [OperatorDescription]?, _ branches: [SideBranch]
+  ) throws -> DeviceProfile {
+    let missing = Self.missing(profile, operators, branches).sorted {
+      ($0.key.outputFeatures, $0.key.inputFeatures) < ($1.key.outputFeatures, $1.key.inputFeatures)
+    }
+    guard !missing.isEmpty else { return profile }
+    var profile = profile
+    progress.begin("side branches", total: missing.count)
+    let profiler = CPUProfiler(context: context, meter: EnergyMeter())
+    for (index, (shape, lacking)) in missing.enumerated() {
+      progress.advance(index, of: missing.count)
+      let measured = try profiler.measure(
+        lacking, of: shape, batches: [1, PlanProblem.prefillTokens]
+      ) { _, _ in try cancellation.check() }
+      let others = (profile.branches ?? []).filter {
+        $0.shape != shape || !lacking.contains($0.branch)
+      }
+      profile.branches = others + measured
+    }
+    progress.end(
+      "\(missing.reduce(0) { $0 + $1.value.count }) side branches at \(missing.count) shapes")
     return profile
   }
 

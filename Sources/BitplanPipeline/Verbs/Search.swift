@@ -19,6 +19,8 @@ public struct PlanSearch: Sendable {
     public var budgets: [Budget]
     /// Candidate formats; all that were measured by default.
     public var formats: [WeightFormat]?
+    /// Candidate side branches, of those that were measured.
+    public var branches: [SideBranch] = []
     /// Whether rows of one operator may take different formats.
     public var granularity = Granularity.feature
     /// What to minimise instead of the loss.
@@ -113,7 +115,8 @@ public struct PlanSearch: Sendable {
   static func problem(_ inputs: Inputs) throws(PipelineError) -> PlanProblem {
     let problem = try PlanProblem(
       sensitivity: inputs.sensitivity, profile: inputs.profile?.profile, formats: inputs.formats,
-      architectureSHA256: inputs.architectureSHA256, granularity: inputs.granularity,
+      branches: inputs.branches, architectureSHA256: inputs.architectureSHA256,
+      granularity: inputs.granularity,
       rules: inputs.rules, keyValueBytes: inputs.context?.keyValueBytes ?? 0,
       cacheLoss: try cache(inputs)?.loss ?? 0)
     guard let activations = inputs.activations else { return problem }
@@ -138,7 +141,8 @@ public struct PlanSearch: Sendable {
     let operators = candidates.indices.map { index in
       Plan.Assignment(
         name: problem.operators[index].name, shape: problem.operators[index].shape,
-        segments: candidates[index].segments, activations: problem.activations[index])
+        segments: candidates[index].segments, activations: problem.activations[index],
+        branch: candidates[index].branch)
     }
     var plan = Plan(
       model: inputs.sensitivity.model,

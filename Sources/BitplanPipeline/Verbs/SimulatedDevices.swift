@@ -26,9 +26,11 @@ extension Workbench {
   ///   - device: `sim:NAME` of a device that comes with the program, or the path of a device file.
   ///   - source: model whose shapes to simulate; a few square ones by default.
   ///   - formats: formats to simulate; all by default.
+  ///   - branches: side branches to simulate.
   ///   - output: file to keep the profile in; in `$BITPLAN_HOME/Profiles` by default.
   public func simulatedProfile(
-    device: String, for source: ModelSource?, formats: [WeightFormat]? = nil, output: String? = nil
+    device: String, for source: ModelSource?, formats: [WeightFormat]? = nil,
+    branches: [SideBranch] = [], output: String? = nil
   ) throws(PipelineError) -> ProfileStore.Stored {
     let found = try Self.simulatedDevice(device)
     let shapes =
@@ -41,7 +43,8 @@ extension Workbench {
     do {
       progress.begin("simulate", total: Set(shapes).count * formats.count * 2)
       profile = try found.profile(
-        shapes: shapes, formats: formats, batches: [1, PlanProblem.prefillTokens],
+        shapes: shapes, formats: formats, branches: branches,
+        batches: [1, PlanProblem.prefillTokens],
         workingSetBytes: workingSet
       ) { done, total in
         try cancellation.check()

@@ -18,15 +18,15 @@ enum Subspace {
       values: (0..<width * matrix.columns).map { _ in
         Float.random(in: -1...1, using: &generator)
       })
-    var left = LowRankBranch.product(start, matrix, transposed: true)
+    var left = FloatProducts.product(start, matrix, transposed: true)
     orthogonalize(left)
     for _ in 0..<iterations {
-      let right = LowRankBranch.product(left, matrix, transposed: false)
+      let right = FloatProducts.product(left, matrix, transposed: false)
       orthogonalize(right)
-      left = LowRankBranch.product(right, matrix, transposed: true)
+      left = FloatProducts.product(right, matrix, transposed: true)
       orthogonalize(left)
     }
-    return turned(left, LowRankBranch.product(left, matrix, transposed: false), count: count)
+    return turned(left, FloatProducts.product(left, matrix, transposed: false), count: count)
   }
 
   /// The `count` directions within the span of `basis` that carry most of `image = basis · matrix`.
@@ -34,14 +34,14 @@ enum Subspace {
     _ basis: FloatMatrix, _ image: FloatMatrix, count: Int
   ) -> FloatMatrix {
     let size = basis.rows
-    let gram = LowRankBranch.product(image, image, transposed: true).values.map { Double($0) }
+    let gram = FloatProducts.product(image, image, transposed: true).values.map { Double($0) }
     let (values, vectors) = SymmetricEigen.solve(gram, size: size)
     let order = values.indices.sorted { values[$0] > values[$1] }.prefix(count)
     let turn = FloatMatrix(rows: count, columns: size)
     for (row, index) in order.enumerated() {
       for column in 0..<size { turn[row, column] = Float(vectors[column * size + index]) }
     }
-    return LowRankBranch.product(turn, basis, transposed: false)
+    return FloatProducts.product(turn, basis, transposed: false)
   }
 
   /// Makes rows orthonormal in place, by Gram–Schmidt done twice; rows that vanish become zeros.

@@ -285,6 +285,8 @@ void bp_dequantize_row_float16(
 
 /// Elements of a row in `add_products`.
 #define BP_PRODUCT_LANES 64
+/// Tokens that lie side by side for `add_sparse`.
+#define BP_SPARSE_LANES 16
 
 typedef struct {
   /// out = x · weight / sqrt(mean(x²) + eps).
@@ -322,6 +324,21 @@ typedef struct {
   void (*add_products)(
       const float *factors, int64_t stride, const float *x, int64_t depth, float *out,
       int64_t count);
+  /// Adds rows `first..<end` of a sparse matrix times `tokens` tokens to their outputs:
+  /// `out[t · out_stride + r] += Σ_e values[e] · x(t, columns[e])` over the entries of row `r`, which
+  /// are `starts[r] ..< starts[r + 1]`. Four sums a row, entry by entry in turn, are added up last.
+  ///
+  /// `columns` holds 16-bit numbers, or 32-bit ones where `wide` is set; `values` bfloat16. One
+  /// token lies at `x`; more lie in blocks of `BP_SPARSE_LANES`, `x[t / lanes][column][t mod lanes]`,
+  /// `columns_count` columns a block.
+  void (*add_sparse)(
+      const uint32_t *starts, const void *columns, int wide, const uint16_t *values, int64_t first,
+      int64_t end, const float *x, int64_t columns_count, int64_t tokens, float *out,
+      int64_t out_stride);
+  /// One block of tokens as `add_sparse` wants it: `out[column][t] = x[t · stride + column]`, 0 for
+  /// lanes from `tokens` on.
+  void (*interleave)(
+      const float *x, int64_t stride, int64_t columns_count, int64_t tokens, float *out);
 } bp_vector_operations;
 
 /// The vector operations for `isa`, or NULL where it is not supported.

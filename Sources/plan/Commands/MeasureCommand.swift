@@ -25,6 +25,8 @@ struct MeasureCommand: ParsableCommand {
 
   @Option(help: FormatList.help) var formats: FormatList?
 
+  @Option(help: BranchList.help) var branches: BranchList?
+
   @Option(
     help: ArgumentHelp(
       """
@@ -64,6 +66,7 @@ struct MeasureCommand: ParsableCommand {
       var request = MeasureRequest()
       request.calibration = calibration
       request.formats = formats?.formats
+      request.branches = branches?.branches ?? []
       request.seed = seed
       request.method = method
       request.quantizer = quantizer

@@ -60,6 +60,8 @@ struct ProfileCommand: ParsableCommand {
 
   @Option(help: FormatList.help) var formats: FormatList?
 
+  @Option(help: BranchList.help) var branches: BranchList?
+
   @Option(
     help: ArgumentHelp(
       "Where the profile goes (default: $BITPLAN_HOME/Profiles/NAME.json).", valueName: "file"))
@@ -112,18 +114,23 @@ struct ProfileCommand: ParsableCommand {
     }
     if let shapes {
       return try workbench.profile(
-        forConfiguration: shapes, formats: formats?.formats, output: out, refresh: refresh)
+        forConfiguration: shapes, formats: formats?.formats,
+        branches: branches?.branches ?? [], output: out, refresh: refresh)
     }
     let source = try model.map { try ModelSource(path: $0) }
     if let device {
       return try workbench.simulatedProfile(
-        device: device, for: source, formats: formats?.formats, output: out)
+        device: device, for: source, formats: formats?.formats,
+        branches: branches?.branches ?? [], output: out)
     }
     guard let source else {
-      return try workbench.profile(formats: formats?.formats, output: out, refresh: refresh)
+      return try workbench.profile(
+        formats: formats?.formats,
+        branches: branches?.branches ?? [], output: out, refresh: refresh)
     }
     return try workbench.profile(
-      for: source, formats: formats?.formats, output: out, refresh: refresh)
+      for: source, formats: formats?.formats,
+      branches: branches?.branches ?? [], output: out, refresh: refresh)
   }
 
   private func list() throws {

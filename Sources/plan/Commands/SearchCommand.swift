@@ -68,6 +68,8 @@ struct SearchCommand: ParsableCommand {
 
   @Option(help: FormatList.help) var formats: FormatList?
 
+  @Option(help: BranchList.help) var branches: BranchList?
+
   @Option(help: TransformSelection.help) var transforms = TransformSelection.none
 
   @Option(
@@ -184,6 +186,7 @@ struct SearchCommand: ParsableCommand {
       request.remeasure = remeasure
       request.calibration = calibration
       request.formats = formats?.formats
+      request.branches = branches?.branches
       request.output = out
       request.granularity = granularity
       request.transforms = transforms
