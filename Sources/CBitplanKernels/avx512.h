@@ -15,11 +15,17 @@ BP_INLINE __m512i bp512_broadcast(const int8_t *a) {
   return _mm512_set1_epi32(bits);
 }
 
-/// How many bytes ahead of the codes in use further ones are asked for, into L2. Measured on Zen 4,
-/// where 3 KiB are too little for codes that take long to unpack (28 instead of 36 to 45 GB/s), and
-/// more than that keeps 8-bit codes, which the CPU's own prefetcher follows, from their 43.
-BP_INLINE int64_t bp512_ahead(const int32_t bits) {
-  return bits == 8 ? 3072 : bits >= 4 ? 6144 : 8192;
+/// How many bytes ahead of the codes in use further ones are asked for, into L2, where that is
+/// better than leaving it to the CPU's own prefetcher (`bp512_asks_ahead`). Measured on Zen 4, where
+/// 3 KiB are too little for codes that take long to unpack (28 instead of 36 to 45 GB/s).
+BP_INLINE int64_t bp512_ahead(const int32_t bits) { return bits >= 4 ? 6144 : 8192; }
+
+/// Whether codes are asked for ahead. The CPU's own prefetcher follows a plain stream, and better
+/// than instructions do, as long as little is computed between two lines: at a page's end it has to
+/// start anew, which only instructions further on can hide that are under way already. Codes in two
+/// planes that are read by turns are no plain stream.
+BP_INLINE int bp512_asks_ahead(const int32_t bits, const int by_turns, const int tokens) {
+  return bits != 8 && (bits < 4 || by_turns || tokens > 1);
 }
 
 BP_INLINE __m512i bp512_load(const void *p) { return _mm512_loadu_si512(p); }
@@ -169,6 +175,46 @@ BP_INLINE void bp512_unpack_bit(const uint8_t *plane, __m512i unit[8]) {
   unit[0] = _mm512_and_si512(_mm512_slli_epi16(bytes, 1), mask);
   BP_UNROLL for (int u = 1; u < 8; u++) {
     unit[u] = _mm512_and_si512(_mm512_srli_epi16(bytes, u - 1), mask);
+  }
+}
+
+/// Σ u·a of one group and tile for every token, where u are the bits of one plane. A byte holds the
+/// bits of several units: masked bytes are multiplied as they lie, those of every place into sums of
+/// their own, which are whole multiples of the place's worth and shifted down at the end. So the inner
+/// loop has no shift, and |sum| ≤ 255 · 127 · 128 < 2^31.
+BP_INLINE void bp512_sum_plane(
+    const int32_t bits, const int tokens, const uint8_t *plane, int32_t group_size,
+    const int8_t *a, __m512i totals[2]) {
+  const int places = 8 / bits;
+  // Independent sums hide the latency of the dot product.
+  const int chains = places == 1 ? 4 : places == 2 ? 2 : 1;
+  __m512i sums[2][8];
+  BP_UNROLL for (int t = 0; t < tokens; t++) {
+    BP_UNROLL for (int i = 0; i < places * chains; i++) sums[t][i] = _mm512_setzero_si512();
+  }
+  for (int32_t chunk = 0; chunk < group_size; chunk += 32) {
+    BP_UNROLL for (int line = 0; line < bits; line++, plane += 64) {
+      const __m512i bytes = bp512_load(plane);
+      BP_UNROLL for (int i = 0; i < places; i++, a += 4 * tokens) {
+        const int mask = ((1 << bits) - 1) << (bits * i);
+        const __m512i unit =
+            bits == 8 ? bytes : _mm512_and_si512(bytes, _mm512_set1_epi8((char)mask));
+        BP_UNROLL for (int t = 0; t < tokens; t++) {
+          __m512i *sum = &sums[t][i * chains + line % chains];
+          *sum = _mm512_dpbusd_epi32(*sum, unit, bp512_broadcast(a + 4 * t));
+        }
+      }
+    }
+  }
+  BP_UNROLL for (int t = 0; t < tokens; t++) {
+    totals[t] = _mm512_setzero_si512();
+    BP_UNROLL for (int i = 0; i < places; i++) {
+      __m512i sum = sums[t][i * chains];
+      BP_UNROLL for (int c = 1; c < chains; c++) {
+        sum = _mm512_add_epi32(sum, sums[t][i * chains + c]);
+      }
+      totals[t] = _mm512_add_epi32(totals[t], _mm512_srai_epi32(sum, bits * i));
+    }
   }
 }
 

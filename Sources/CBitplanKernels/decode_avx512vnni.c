@@ -9,18 +9,60 @@
 #pragma STDC FP_CONTRACT OFF
 
 // Integer kernels for AVX-512 with VNNI, up to 8 tokens: codes are unpacked in registers and used at
-// once.
+// once, or, for one token, multiplied plane by plane.
 
 /// As in multiply_avx512vnni.c, whose activation order this file shares.
 #define DECODE_TOKENS 8
 
+/// Whether one token takes plane by plane, so that codes are read in the order in which they lie.
+/// Narrower codes have too many products a line for the CPU's prefetcher (`bp512_asks_ahead`).
+BP_INLINE int takes_planes(const bp_family family, const int32_t bits) {
+  return (family == BP_FAMILY_INTEGER || family == BP_FAMILY_BLOCK_FLOAT) && bits >= 4;
+}
+
+BP_INLINE void decode_planes(
+    const bp_family family, const int32_t bits, const bp_matrix *w, const bp_activations *x,
+    const bp_output *y, int64_t tile_begin, int64_t tile_end) {
+  const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
+  const int32_t group_size = w->group_size;
+  const uint8_t *codes = bp_codes_at(w, tile_begin, 0);
+  for (int64_t tile = tile_begin; tile < tile_end; tile++) {
+    __m512 result = _mm512_setzero_ps();
+    const int8_t *a = x->codes;
+    for (int64_t group = 0; group < w->groups; group++, a += group_size) {
+      __m512i sum[2], high[2];
+      bp512_sum_plane(low_bits, 1, codes, group_size, a, sum);
+      codes += 2 * low_bits * group_size;
+      if (high_bits) {
+        bp512_sum_plane(high_bits, 1, codes, group_size, a, high);
+        codes += 2 * high_bits * group_size;
+        sum[0] = _mm512_add_epi32(sum[0], _mm512_slli_epi32(high[0], low_bits));
+      }
+      const __m512i zero = family == BP_FAMILY_INTEGER && w->zero_points
+          ? bp512_zero_points(bits, bp_zero_points_at(w, tile, group))
+          : _mm512_set1_epi32(bp_middle(w));
+      const __m512 scale = family == BP_FAMILY_BLOCK_FLOAT
+          ? bp512_exponents(bp_exponents_at(w, tile, group))
+          : bp512_scales(bp_scales_at(w, tile, group));
+      result = bp512_accumulate(
+          result, sum[0], zero, x->negated_sums[group], scale, x->scales[group]);
+    }
+    bp512_store(y, 0, tile, w->rows, result);
+  }
+}
+
 BP_INLINE void decode(
     const bp_family family, const int32_t bits, const int tokens, const bp_matrix *w,
     const bp_activations *x, const bp_output *y, int64_t tile_begin, int64_t tile_end) {
+  if (tokens == 1 && takes_planes(family, bits)) {
+    decode_planes(family, bits, w, x, y, tile_begin, tile_end);
+    return;
+  }
   // Independent sums hide the latency of the dot product.
   const int chains = tokens == 1 ? 4 : tokens == 2 ? 2 : 1;
   const int32_t low_bits = bp_low_bits(bits), high_bits = bits - low_bits;
   const int32_t group_size = w->group_size;
+  const int by_turns = high_bits != 0 || family == BP_FAMILY_BINARY;
   const int64_t groups = w->groups, group_bytes = 2 * (int64_t)bits * group_size;
   // Planes of binary coding have one bit, 64 bytes a chunk.
   const int32_t low_bytes = family == BP_FAMILY_BINARY ? 64 : 64 * low_bits;
@@ -54,7 +96,11 @@ BP_INLINE void decode(
           bp512_unpack(bits, low, high, unit);
         }
         if (family == BP_FAMILY_NONLINEAR) bp512_look_up(unit);
-        BP_UNROLL for (int i = 0; i < bits; i++) _mm_prefetch((const char *)(codes + ahead + 64 * i), _MM_HINT_T1);
+        if (bp512_asks_ahead(bits, by_turns, tokens)) {
+          BP_UNROLL for (int i = 0; i < bits; i++) {
+            _mm_prefetch((const char *)(codes + ahead + 64 * i), _MM_HINT_T1);
+          }
+        }
         ahead += 64 * bits;
         low += low_bytes;
         high += 64 * high_bits;

@@ -29,10 +29,14 @@ static int tiles_permitted(void) {
 /// AVX-VNNI: bit 4 of eax of cpuid's leaf 7, subleaf 1 (Intel's manual, volume 2, CPUID). Its
 /// registers are those of AVX2.
 static int has_avxvnni(void) {
+#if defined(BP_AVXVNNI_AS_AVX512)
+  return bp_isa_supported(BP_ISA_AVX512VNNI);
+#else
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   // Subleaf 0 says in eax which subleaves there are.
   if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || eax < 1) return 0;
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4) % 2 == 1;
+#endif
 }
 #endif
 

@@ -198,6 +198,9 @@ void bp_multiply_float16_avx2(
     const bp_output *y, int64_t tile_begin, int64_t tile_end, int64_t token_begin,
     int64_t token_end);
 extern const bp_kernels bp_kernels_avxvnni;
+void bp_multiply_row_avxvnni(
+    const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
+    int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch);
 void bp_quantize_tokens_avx2(
     const float *x, int64_t stride, int64_t input_features, const bp_activations *out,
     int64_t block_begin, int64_t block_end);

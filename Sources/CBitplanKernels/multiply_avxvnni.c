@@ -1,6 +1,8 @@
 #if defined(__x86_64__)
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
+#include "avxvnni.h"
+
+#pragma clang attribute push(__attribute__((target(BP_AVXVNNI_TARGET))), apply_to = function)
 
 #include "avx2.h"
 
@@ -8,7 +10,7 @@
 
 // Integer kernels for AVX2 with VNNI on 256-bit registers, in the encoding that needs no AVX-512.
 // vpdpbusd multiplies unsigned weights by signed activations and does not saturate. Everything
-// else is that of `avx2`, without block floating point and one scale a row.
+// else is that of `avx2`.
 
 /// Most tokens that unpack codes in registers.
 #define DECODE_TOKENS 4
@@ -74,7 +76,7 @@ BP_INLINE void multiply_tile(
           const __m256i value = broadcast(a + (u * stride + t) * 4);
           BP_UNROLL for (int half = 0; half < 2; half++) {
             __m256i *product = &products[t][u % chains][half];
-            *product = _mm256_dpbusd_avx_epi32(*product, unit[half], value);
+            *product = bp256_dot(*product, unit[half], value);
           }
         }
       }
@@ -90,9 +92,10 @@ BP_INLINE void multiply_tile(
       zero[0] = zero[1] = _mm256_set1_epi32(
           family == BP_FAMILY_BINARY ? bp256_binary_zero(bits) : bp_middle(w));
     }
-    const uint16_t *scales = bp_scales_at(w, tile, group);
     BP_UNROLL for (int half = 0; half < 2; half++) {
-      const __m256 scale = bp256_scales(scales + 8 * half);
+      const __m256 scale = w->family == BP_FAMILY_BLOCK_FLOAT
+          ? bp256_exponents(bp_exponents_at(w, tile, group) + 8 * half)
+          : bp256_scales(bp_scales_at(w, tile, group) + 8 * half);
       BP_UNROLL for (int t = 0; t < tokens; t++) {
         __m256i sum = products[t][0][half];
         BP_UNROLL for (int c = 1; c < chains; c++) {
@@ -162,7 +165,11 @@ static void multiply(
     const bp_matrix *w, const bp_activations *x, const bp_output *y, int64_t tile_begin,
     int64_t tile_end, int64_t block_begin, int64_t block_end, void *scratch) {
   if (block_begin >= block_end) return;
-  multiply_for(w)(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+  if (w->family == BP_FAMILY_PER_ROW || w->family == BP_FAMILY_TWO_LEVEL) {
+    bp_multiply_row_avxvnni(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+  } else {
+    multiply_for(w)(w, x, y, tile_begin, tile_end, block_begin, block_end, scratch);
+  }
 }
 
 const bp_kernels bp_kernels_avxvnni = {
@@ -173,7 +180,8 @@ const bp_kernels bp_kernels_avxvnni = {
     .scratch_bytes = scratch_bytes,
     .multiply = multiply,
     .multiply_float16 = bp_multiply_float16_avx2,
-    .families = BP_FAMILY_BIT(BP_FAMILY_NONLINEAR) | BP_FAMILY_BIT(BP_FAMILY_BINARY),
+    .families = BP_ALL_FAMILIES,
+    .quantize_tokens = bp_quantize_tokens_avx2,
 };
 
 #pragma clang attribute pop

@@ -63,8 +63,12 @@ BP_INLINE void decode(
       for (int32_t chunk = 0; chunk < w->group_size; chunk += 32) {
         __m512i unit[8];
         unpack(two_level, codes, &level, unit);
-        BP_UNROLL for (int i = 0; i < bits; i++) {
-          _mm_prefetch((const char *)(codes + bp512_ahead(bits) + 64 * i), _MM_HINT_T1);
+        // Bytes are left to the CPU's own prefetcher (`bp512_asks_ahead`); for two-level codes, which
+        // take longest to unpack, it was worse as often as better.
+        if (two_level) {
+          BP_UNROLL for (int i = 0; i < bits; i++) {
+            _mm_prefetch((const char *)(codes + bp512_ahead(bits) + 64 * i), _MM_HINT_T1);
+          }
         }
         codes += 64 * bits;
         BP_UNROLL for (int u = 0; u < 8; u++) {
