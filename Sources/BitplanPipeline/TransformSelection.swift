@@ -9,6 +9,8 @@ public struct TransformSelection: Hashable, Sendable, CustomStringConvertible {
     case rotate
     /// A seeded rotation of every head's values.
     case rotateValues = "rotate-values"
+    /// A seeded rotation of the input of every layer's `down`, done while the model runs.
+    case rotateOnline = "rotate-online"
     /// Keys scaled against queries, which helps an integer KV cache only.
     case smoothKeys = "smooth-keys"
   }

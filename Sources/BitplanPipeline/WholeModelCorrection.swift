@@ -48,7 +48,10 @@ struct WholeModelCorrection {
           // Never faster, whatever the noise says.
           sixteenBitActivationFactor: wide[batch].map {
             max(1, ($0.whole - fixed) / factor / $0.sum)
-          }))
+          },
+          inputRotationSeconds: try OnlineTransformTimer(
+            context: workbench.context, cancellation: workbench.cancellation
+          ).seconds(model, batch: batch)))
     }
     workbench.progress.end("corrections for \(samples.count) batch sizes")
     var result = profile

@@ -121,7 +121,7 @@ enum SampleArtifacts {
       corrections: [
         DeviceProfile.Correction(
           architectureSHA256: hash, batch: 1, factor: 1.05, fixedSeconds: 2e-5,
-          sixteenBitActivationFactor: 1.3)
+          sixteenBitActivationFactor: 1.3, inputRotationSeconds: 2e-6)
       ])
   }
 

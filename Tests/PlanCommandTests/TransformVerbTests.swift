@@ -26,11 +26,12 @@ struct TransformVerbTests {
   func roundTrip() throws {
     let folder = try VerbTests.workspace()
     defer { try? FileManager.default.removeItem(at: folder) }
-    let list = "scale,rotate,rotate-values,smooth-keys"
+    let list = "scale,rotate,rotate-values,rotate-online,smooth-keys"
     let made = try VerbTests.search(folder, ["--budget", "5.5bits", "--transforms", list])
     #expect(made.exitCode == 0, "\(made.errors)")
     let transforms = try #require(try Self.plan(folder).transforms)
     #expect(transforms.contains(.rotation(.residual, layer: nil, seed: 1)))
+    #expect(transforms.filter { $0.slot == .downInput }.count == TinyModel.layers)
     #expect(transforms.filter { $0.slot == .queryKey }.count == TinyModel.layers)
 
     let packed = try PlanProcess.run(["pack", "model", "--plan", "model.plan.json"], in: folder)

@@ -28,6 +28,9 @@ public struct EquivalenceTransform: Hashable, Sendable, Codable {
     case queryKey
     /// The residual stream through all layers.
     case residual
+    /// The input of the MLP's last operator, which is turned while the model runs: what produces it
+    /// is not linear, so nothing can be turned ahead.
+    case downInput
   }
 
   /// What is done.
@@ -46,10 +49,13 @@ public struct EquivalenceTransform: Hashable, Sendable, Codable {
     Self(kind: .scaling, slot: slot, layer: layer, rule: rule, seed: nil)
   }
 
-  /// A rotation of the residual stream, or of one layer's values.
+  /// A rotation of the residual stream, of one layer's values, or of the input of its `down`.
   public static func rotation(_ slot: Slot, layer: Int?, seed: UInt64) -> Self {
     Self(kind: .rotation, slot: slot, layer: layer, rule: nil, seed: seed)
   }
+
+  /// Whether it is done while the model runs, and therefore takes time.
+  public var isOnline: Bool { slot == .downInput }
 
   private init(kind: Kind, slot: Slot, layer: Int?, rule: ScalingRule?, seed: UInt64?) {
     self.kind = kind
@@ -109,6 +115,9 @@ extension EquivalenceTransform {
     }
     switch kind {
     case .scaling:
+      guard slot != .downInput else {
+        throw check.fail("\(path).slot", "is 'downInput', which is rotated; scale 'up' instead")
+      }
       guard let rule else { throw check.fail("\(path).rule", "is missing for a scaling") }
       guard seed == nil else { throw check.fail("\(path).seed", "is given for a scaling") }
       for (name, value) in [
@@ -121,9 +130,10 @@ extension EquivalenceTransform {
     case .rotation:
       guard seed != nil else { throw check.fail("\(path).seed", "is missing for a rotation") }
       guard rule == nil else { throw check.fail("\(path).rule", "is given for a rotation") }
-      guard slot == .residual || slot == .value else {
+      guard [.residual, .value, .downInput].contains(slot) else {
         throw check.fail(
-          "\(path).slot", "is '\(slot.rawValue)', and only 'residual' and 'value' can be rotated")
+          "\(path).slot",
+          "is '\(slot.rawValue)', and only 'residual', 'value' and 'downInput' can be rotated")
       }
     }
   }

@@ -43,7 +43,8 @@ public enum PackedCheckpoint {
   /// - Parameters:
   ///   - path: the file; written beside and renamed, so that nobody sees half of it.
   ///   - plan: what was packed; its operators are the model's, in the model's order.
-  ///   - model: supplies vectors and configuration; its weights are not read.
+  ///   - model: supplies vectors and configuration, and turns the inputs that the plan says; its
+  ///     weights are not read.
   ///   - operators: one for every operator, segmented as `plan` says.
   ///   - tokenizer: the text of the model's `tokenizer.json`, so that the file runs on its own.
   /// - Throws: `EngineError` where plan, model and operators disagree, and what writing throws.
@@ -51,6 +52,7 @@ public enum PackedCheckpoint {
     path: String, plan: Plan, model: Model, operators: [PackedOperator], tokenizer: String? = nil
   ) throws {
     try PackedPlan.check(plan, against: model.operators, modelType: model.identity.architecture)
+    try PackedRotations.check(plan, against: model)
     guard operators.count == plan.operators.count else {
       throw EngineError(
         "\(operators.count) packed operators were given for a plan of \(plan.operators.count). Pack "

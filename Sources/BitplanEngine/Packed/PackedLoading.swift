@@ -41,7 +41,8 @@ extension PackedCheckpoint {
     }
     let model = try Model(
       architecture, name: plan.model.name, sha256: plan.model.sha256, weights: weights,
-      vectors: Model.vectors(architecture.vectors, from: checkpoint), configurationText: text)
+      vectors: Model.vectors(architecture.vectors, from: checkpoint),
+      inputRotations: PackedRotations.rotations(of: plan, architecture), configurationText: text)
     return (model, plan)
   }
 

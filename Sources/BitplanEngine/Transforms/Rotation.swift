@@ -7,44 +7,64 @@ public import BitplanKernels
 /// the size, then a random orthogonal matrix of the odd rest (QuaRot, Ashkboos et al. 2024,
 /// arXiv:2404.00456, uses the same shape with tabulated Hadamard matrices of some odd multiples; a
 /// random one exists for all). The same size and seed give the same matrix on every machine.
+///
+/// A row of features is seen as `[slowSize, fastSize]`. The last, small factors of `H` are multiplied
+/// out with `Q` into one dense matrix for the fast index: runs are then long enough for vectors.
 public struct Rotation: Sendable {
   /// Features.
   public let size: Int
-  /// Seed of signs and of the odd part.
-  public let seed: UInt64
+  /// Runs that the Hadamard matrix mixes; a power of two.
+  let slowSize: Int
+  /// Features of a run.
+  let fastSize: Int
   private let signs: [Double]
-  /// The largest power of two that divides ``size``.
-  private let evenSize: Int
-  /// `[oddSize, oddSize]`, orthogonal.
-  private let oddPart: [Double]
-  private var oddSize: Int { size / evenSize }
+  /// `[fastSize, fastSize]`, orthogonal.
+  private let fast: [Double]
+  /// The same numbers as `Float`, for tokens.
+  let tokenForm: TokenForm
+
+  /// Features of a run, at least, where there are as many.
+  private static let shortestRun = 16
 
   /// Makes the rotation of `size` features, which must be positive.
   public init(size: Int, seed: UInt64) {
     precondition(size > 0, "a rotation has at least one feature")
     self.size = size
-    self.seed = seed
     var generator = SeededGenerator(state: seed)
     signs = (0..<size).map { _ in generator.next() & 1 == 0 ? 1 : -1 }
-    evenSize = size & -size
-    oddPart = Self.orthogonal(size / evenSize, &generator)
+    let oddSize = size / (size & -size)
+    let oddPart = Self.orthogonal(oddSize, &generator)
+    fastSize = Self.fastSize(size)
+    slowSize = size / fastSize
+    fast = Self.hadamard(fastSize / oddSize, times: oddPart, size: oddSize)
+    tokenForm = TokenForm(signs: signs, slowSize: slowSize, fast: fast, fastSize: fastSize)
+  }
+
+  /// Multiply-adds that turning takes for every feature, beside the additions of the Hadamard matrix.
+  static func productsPerFeature(size: Int) -> Int { fastSize(size) }
+
+  /// The odd part of `size` times the least power of two that makes a run long enough.
+  private static func fastSize(_ size: Int) -> Int {
+    var result = size / (size & -size)
+    while result < shortestRun, result < size { result *= 2 }
+    return result
   }
 
   /// `x ← x · R` for one row of `size` values.
   ///
-  /// - Complexity: O(`size` · (log `size` + odd part)).
+  /// - Complexity: O(`size` · (log `slowSize` + `fastSize`)).
   public func apply(to x: inout [Double]) {
     precondition(x.count == size, "a rotation turns as many values as it has features")
     for index in x.indices { x[index] *= signs[index] }
     x.withUnsafeMutableBufferPointer { x in
       hadamard(x)
-      if oddSize > 1 { multiplyOddPart(x) }
+      multiplyFast(x)
     }
   }
 
   /// Walsh–Hadamard transform over the slow index, scaled to length-preserving.
   private func hadamard(_ x: UnsafeMutableBufferPointer<Double>) {
-    var half = oddSize
+    var half = fastSize
     while half < size {
       for begin in stride(from: 0, to: size, by: 2 * half) {
         for index in begin..<begin + half {
@@ -55,21 +75,35 @@ public struct Rotation: Sendable {
       }
       half *= 2
     }
-    let scale = 1 / Double(evenSize).squareRoot()
+    let scale = 1 / Double(slowSize).squareRoot()
     for index in x.indices { x[index] *= scale }
   }
 
-  /// The odd part over the fast index.
-  private func multiplyOddPart(_ x: UnsafeMutableBufferPointer<Double>) {
-    let n = oddSize
-    var sums = [Double](repeating: 0, count: n)
-    for begin in stride(from: 0, to: size, by: n) {
-      for column in 0..<n { sums[column] = 0 }
-      for row in 0..<n {
-        let value = x[begin + row]
-        for column in 0..<n { sums[column] += value * oddPart[row * n + column] }
+  /// The dense matrix over the fast index.
+  private func multiplyFast(_ x: UnsafeMutableBufferPointer<Double>) {
+    let n = fastSize
+    fast.withUnsafeBufferPointer { fast in
+      withUnsafeTemporaryAllocation(of: Double.self, capacity: n) { sums in
+        for begin in stride(from: 0, to: size, by: n) {
+          sums.initialize(repeating: 0)
+          for row in 0..<n {
+            let value = x[begin + row]
+            for column in 0..<n { sums[column] += value * fast[row * n + column] }
+          }
+          for column in 0..<n { x[begin + column] = sums[column] }
+        }
       }
-      for column in 0..<n { x[begin + column] = sums[column] }
+    }
+  }
+
+  /// `H ⊗ Q` as a dense matrix, with `H` of size `count`, a power of two.
+  private static func hadamard(_ count: Int, times q: [Double], size: Int) -> [Double] {
+    let (whole, scale) = (count * size, 1 / Double(count).squareRoot())
+    return (0..<whole * whole).map { place in
+      let (row, column) = place.quotientAndRemainder(dividingBy: whole)
+      // Sylvester's form: the sign is the parity of the bits that both indices have.
+      let sign = ((row / size) & (column / size)).nonzeroBitCount & 1 == 0 ? scale : -scale
+      return sign * q[row % size * size + column % size]
     }
   }
 

@@ -71,6 +71,11 @@ extension Workbench {
     if families.contains(.rotateValues) {
       list += (0..<model.layerCount).map { .rotation(.value, layer: $0, seed: Self.rotationSeed) }
     }
+    if families.contains(.rotateOnline) {
+      list += (0..<model.layerCount).map {
+        .rotation(.downInput, layer: $0, seed: Self.rotationSeed)
+      }
+    }
     if families.contains(.scale) {
       let rotated = try modelTransforms({ windows }).rotated(model, list)
       let chooser = TransformChooser(

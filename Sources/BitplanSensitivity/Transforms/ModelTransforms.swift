@@ -47,6 +47,8 @@ public struct ModelTransforms {
       case (.residual, nil): result = try result.rotatingResidual(seed: seed, context.pool)
       case (.value, let layer?):
         result = try result.rotatingValues(layer: layer, seed: seed, context.pool)
+      case (.downInput, let layer?):
+        result = try result.rotatingDownInput(layer: layer, seed: seed, context.pool)
       default: throw Self.unknown(transform, model)
       }
     }

@@ -322,6 +322,9 @@ typedef struct {
   void (*add_products)(
       const float *factors, int64_t stride, const float *x, int64_t depth, float *out,
       int64_t count);
+  /// Walsh–Hadamard transform of `count / stride` runs of `stride` elements, in place and not scaled:
+  /// runs are added and subtracted element by element. `count / stride` is a power of two.
+  void (*hadamard)(float *x, int64_t stride, int64_t count);
 } bp_vector_operations;
 
 /// The vector operations for `isa`, or NULL where it is not supported.
