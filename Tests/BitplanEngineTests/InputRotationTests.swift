@@ -43,6 +43,103 @@ struct InputRotationTests {
     #expect(Tiny.distance(x.values, before) <= 2 * tolerance)
   }
 
+  /// `P₁ ⊗ P₂` of two random orthogonal matrices.
+  static func kronecker(_ slow: Int, _ fast: Int, seed: UInt64 = 4) -> Rotation {
+    func matrix(_ size: Int, _ seed: UInt64) -> FloatMatrix {
+      FloatMatrix(
+        rows: size, columns: size,
+        values: RotationTests.matrix(Rotation(size: size, seed: seed)).joined().map { Float($0) })
+    }
+    return Rotation(slow: matrix(slow, seed), fast: matrix(fast, seed + 1))
+  }
+
+  @Test(
+    "two given matrices turn as their Kronecker product, weights and tokens alike",
+    arguments: [(1, 1), (1, 7), (3, 5), (8, 10), (24, 32)])
+  func kroneckerProduct(_ slow: Int, _ fast: Int) throws {
+    var generator = SeededGenerator(state: 9)
+    let rotation = Self.kronecker(slow, fast)
+    let (p1, p2) = try #require(rotation.matrices)
+    let size = slow * fast
+    let before = Tiny.matrix(5, size, scale: 1, &generator)
+    let x = FloatMatrix(rows: 5, columns: size, values: before.values)
+    rotation.turn(x, tokenCount: 5, Self.pool)
+    let weights = rotation.turningRows(of: before, Self.pool)
+    for row in 0..<5 {
+      for to in 0..<size {
+        let expected = (0..<size).reduce(0.0) { sum, from in
+          sum + Double(before[row, from]) * Double(p1[from / fast, to / fast])
+            * Double(p2[from % fast, to % fast])
+        }
+        #expect(abs(Double(x[row, to]) - expected) < 1e-5)
+        #expect(abs(Double(weights[row, to]) - expected) < 1e-6)
+      }
+    }
+    rotation.turnBack(x, tokenCount: 5, Self.pool)
+    #expect(Tiny.distance(x.values, before.values) < 1e-5)
+  }
+
+  @Test("sizes of a Kronecker product are the divisors nearest to the root")
+  func kroneckerSizes() {
+    for (size, slow, fast) in [(768, 24, 32), (11_008, 86, 128), (14_336, 112, 128), (13, 1, 13)] {
+      #expect(Rotation.kroneckerSizes(size).map { [$0.slow, $0.fast] } == [slow, fast])
+    }
+    #expect(Rotation.kroneckerSizes(1_009) == nil)
+  }
+
+  @Test(
+    "a Kronecker product at run time changes no logit", arguments: TransformTests.Family.allCases)
+  func kroneckerIsExact(_ family: TransformTests.Family) throws {
+    let model = try family.model()
+    let expected = try TransformTests.logits(model)
+    let size = model.operators[try model.downOperator(layer: 0)].shape.inputFeatures
+    let sizes = try #require(Rotation.kroneckerSizes(size))
+    let rotated = try (0..<model.layerCount).reduce(model) {
+      try $0.rotatingDownInput(
+        layer: $1, by: Self.kronecker(sizes.slow, sizes.fast, seed: UInt64(3 * $1)), Self.pool)
+    }
+    #expect(
+      Tiny.distance(try TransformTests.logits(rotated), expected) <= TransformTests.tolerance)
+    for (name, broken) in try TransformTests.partlyUndone(rotated, model) {
+      #expect(Tiny.distance(try TransformTests.logits(broken), expected) > 1e-3, "\(name)")
+    }
+  }
+
+  @Test("a packed file keeps the matrices of a Kronecker product, and damaged ones are noticed")
+  func packedKronecker() throws {
+    try PackedCheckpointTests.withFolder { folder in
+      let file = folder.appending(path: "tiny.packed.safetensors")
+      let model = try Tiny.llama().rotatingDownInput(
+        layer: 1, by: Self.kronecker(8, 10), Self.pool)
+      let assignments = RandomPacking.assignments(for: model)
+      let operators = try RandomPacking.operators(assignments)
+      var plan = RandomPacking.plan(model, assignments)
+      plan.transforms = [.rotation(.downInput, layer: 1, seed: 5)]
+      // The plan must say which form it is.
+      #expect(throws: EngineError.self) {
+        try PackedCheckpoint.write(path: file.path, plan: plan, model: model, operators: operators)
+      }
+      plan.transforms = [.kronecker(layer: 1, seed: 5)]
+      try PackedCheckpoint.write(path: file.path, plan: plan, model: model, operators: operators)
+      func logits(_ model: Model) throws -> [Float] {
+        try Session(model, context: try Tiny.context(), capacity: 24)
+          .forward(Tiny.tokens(24), lastOnly: false).values
+      }
+      #expect(
+        try logits(try PackedCheckpoint.load(path: file.path))
+          == logits(model.replacingAll(with: operators)))
+
+      let skewed = Rotation(
+        slow: FloatMatrix(rows: 8, columns: 8, values: [Float](repeating: 0.2, count: 64)),
+        fast: Self.kronecker(8, 10).matrices!.fast)
+      let damaged = try Tiny.llama().rotatingDownInput(layer: 1, by: skewed, Self.pool)
+      try PackedCheckpoint.write(path: file.path, plan: plan, model: damaged, operators: operators)
+      #expect { try PackedCheckpoint.load(path: file.path) } throws: {
+        "\($0)".contains("not orthogonal")
+      }
+    }
+  }
+
   @Test("a rotation at run time changes no logit", arguments: TransformTests.Family.allCases)
   func isExact(_ family: TransformTests.Family) throws {
     let model = try family.model()

@@ -25,7 +25,8 @@ struct PlanActivationsTests {
       DeviceProfile.Correction(
         architectureSHA256: Made.hash, batch: batch, factor: 1, fixedSeconds: fixed,
         sixteenBitActivationFactor: hasFactors ? factor : nil,
-        inputRotationSeconds: hasFactors ? rotationSeconds : nil)
+        inputRotationSeconds: hasFactors ? rotationSeconds : nil,
+        inputKroneckerSeconds: hasFactors ? 2 * rotationSeconds : nil)
     }
     let profile = DeviceProfile(
       name: plain.name, simulated: true, key: plain.key, peaks: plain.peaks, workingSetBytes: 1,
@@ -93,6 +94,11 @@ struct PlanActivationsTests {
     #expect(try #require(tight.decodeSecondsPerToken) <= limit + 1e-12)
     #expect(
       try #require(tight.klDivergenceNatsPerToken) > #require(turned.klDivergenceNatsPerToken))
+    // The other form has a time of its own, and a layer takes its share.
+    inputs = try Self.inputs()
+    inputs.sensitivity.transforms = [.kronecker(layer: 0, seed: 1)]
+    let one = try #require(try PlanSearch.run(inputs).plan.predicted.decodeSecondsPerToken)
+    #expect(abs(one - before - 2 * Self.rotationSeconds / Double(layers)) < 1e-12)
     inputs = try Self.inputs(hasFactors: false)
     inputs.sensitivity.transforms = [.rotation(.downInput, layer: 0, seed: 1)]
     #expect { try PlanSearch.run(inputs) } throws: {

@@ -51,6 +51,7 @@ extension DeviceProfile {
       try check.positive(
         correction.sixteenBitActivationFactor, "\(path).sixteenBitActivationFactor")
       try check.amount(correction.inputRotationSeconds, "\(path).inputRotationSeconds")
+      try check.amount(correction.inputKroneckerSeconds, "\(path).inputKroneckerSeconds")
     }
     try check.unique(
       corrections.map { Model(architecture: $0.architectureSHA256, batch: $0.batch) }, "corrections"

@@ -100,12 +100,14 @@ public struct DeviceProfile: Hashable, Sendable, Codable {
     /// Added to a pass that rotates the input of every layer's `down` at run time, in seconds;
     /// absent where it was not measured.
     public let inputRotationSeconds: Double?
+    /// The same for Kronecker products of two dense matrices.
+    public let inputKroneckerSeconds: Double?
 
     /// Makes a correction.
     public init(
       architectureSHA256: String, batch: Int, factor: Double, fixedSeconds: Double,
       secondsPerExtraSegment: Double = 0, sixteenBitActivationFactor: Double? = nil,
-      inputRotationSeconds: Double? = nil
+      inputRotationSeconds: Double? = nil, inputKroneckerSeconds: Double? = nil
     ) {
       self.architectureSHA256 = architectureSHA256
       self.batch = batch
@@ -114,6 +116,7 @@ public struct DeviceProfile: Hashable, Sendable, Codable {
       self.secondsPerExtraSegment = secondsPerExtraSegment
       self.sixteenBitActivationFactor = sixteenBitActivationFactor
       self.inputRotationSeconds = inputRotationSeconds
+      self.inputKroneckerSeconds = inputKroneckerSeconds
     }
   }
 

@@ -10,6 +10,8 @@ import Foundation
 /// - `<operator>.weight.rows`, U8 `[Plan.Assignment.rowMapBytes]`, only for operators with several
 ///   segments: the segment of every output feature, 1, 2, 4, 8 or 16 bits each, zeros after the
 ///   last; rows keep their order inside a segment;
+/// - `<operator>.input.slow` and `.fast`, F32 `[slowSize, slowSize]` and `[fastSize, fastSize]`: what
+///   turns an input at run time, where the plan has a Kronecker product for it;
 /// - every vector (norms, biases, position tables) under its own name, F32.
 ///
 /// Metadata: `bitplan.schemaVersion`, `bitplan.plan` (the plan's JSON; segments without `rows` have
@@ -87,6 +89,7 @@ public enum PackedCheckpoint {
           try vector.withUnsafeBufferPointer { try sink(UnsafeRawBufferPointer($0)) }
         })
     }
+    entries += PackedRotations.entries(of: model)
     var metadata = [
       Key.schemaVersion: "\(supportedSchemaVersion)",
       Key.plan: try PackedPlanText.text(plan),

@@ -28,6 +28,7 @@ extension PackedCheckpoint {
       wanted += assignment.segments.indices.map { segmentName(assignment.name, $0) }
       if assignment.segments.count > 1 { wanted.append(rowMapName(assignment.name)) }
     }
+    wanted += try PackedRotations.tensorNames(of: plan, architecture)
     try Model.requireAll(wanted, in: names, of: checkpoint)
     if let extra = names.subtracting(wanted).min() {
       throw EngineError(
@@ -42,7 +43,8 @@ extension PackedCheckpoint {
     let model = try Model(
       architecture, name: plan.model.name, sha256: plan.model.sha256, weights: weights,
       vectors: Model.vectors(architecture.vectors, from: checkpoint),
-      inputRotations: PackedRotations.rotations(of: plan, architecture), configurationText: text)
+      inputRotations: PackedRotations.rotations(of: plan, architecture, from: checkpoint),
+      configurationText: text)
     return (model, plan)
   }
 

@@ -1,10 +1,35 @@
-import BitplanCore
+public import BitplanCore
 public import BitplanKernels
 
 extension Rotation {
   /// Most multiply-adds that turning an input may take for every feature: a product of `width` outputs
   /// takes `width` of them, and should stay the larger part.
   private static let mostProductsPerFeature = 512
+
+  /// The two sizes of a Kronecker product for `size` features, `slow · fast = size`, as near to its
+  /// root as divisors come: the multiply-adds of a feature are their sum. `nil` where one of them would
+  /// be too large.
+  public static func kroneckerSizes(_ size: Int) -> (slow: Int, fast: Int)? {
+    var slow = Int(Double(size).squareRoot())
+    while size % slow != 0 { slow -= 1 }
+    return slow + size / slow <= mostProductsPerFeature ? (slow, size / slow) : nil
+  }
+
+  /// The two sizes for an operator's input.
+  ///
+  /// - Throws: `EngineError` where one of them would be too large.
+  public static func kroneckerSizes(
+    for description: OperatorDescription
+  ) throws(EngineError) -> (slow: Int, fast: Int) {
+    let size = description.shape.inputFeatures
+    guard let sizes = kroneckerSizes(size) else {
+      throw EngineError(
+        "the \(size) inputs of operator '\(description.name)' are no product of two numbers that add up "
+          + "to \(mostProductsPerFeature) or less, so a Kronecker product would take too long at run "
+          + "time. Leave it out, or take a seeded rotation.")
+    }
+    return sizes
+  }
 
   /// Whether rows of so many features can be turned while a model runs.
   static func isFast(size: Int) -> Bool { productsPerFeature(size: size) <= mostProductsPerFeature }
@@ -45,7 +70,9 @@ extension Model {
   }
 
   /// As ``rotatingDownInput(layer:seed:_:)``, by a given rotation of the input's size.
-  func rotatingDownInput(
+  ///
+  /// - Throws: as ``rotatingDownInput(layer:seed:_:)``.
+  public func rotatingDownInput(
     layer: Int, by rotation: Rotation, _ pool: ThreadPool
   ) throws(EngineError) -> Model {
     let index = try downOperator(layer: layer)

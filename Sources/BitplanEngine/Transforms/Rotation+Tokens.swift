@@ -5,8 +5,10 @@ import CBLAS
 extension Rotation {
   /// What turning tokens while a model runs needs, as `Float`.
   struct TokenForm: Sendable {
-    /// `[1, size]`: signs, with the Hadamard matrix's scale.
-    let factors: FloatMatrix
+    /// `[1, size]`: signs, with the Hadamard matrix's scale; `nil` beside ``slow``.
+    let factors: FloatMatrix?
+    /// `[slowSize, slowSize]`, in place of a Hadamard matrix.
+    let slow: FloatMatrix?
     /// `[fastSize, fastSize]`.
     let fast: FloatMatrix
 
@@ -14,7 +16,13 @@ extension Rotation {
       let scale = 1 / Double(slowSize).squareRoot()
       factors = FloatMatrix(
         rows: 1, columns: signs.count, values: signs.map { Float($0 * scale) })
+      slow = nil
       self.fast = FloatMatrix(rows: fastSize, columns: fastSize, values: fast.map { Float($0) })
+    }
+
+    init(slow: FloatMatrix, fast: FloatMatrix) {
+      factors = nil
+      (self.slow, self.fast) = (slow, fast)
     }
   }
 
@@ -27,11 +35,15 @@ extension Rotation {
   /// rounding.
   ///
   /// - Parameter x: `[≥ tokenCount, size]`.
-  /// - Complexity: O(`tokenCount` · `size` · (log `slowSize` + `fastSize`)).
+  /// - Complexity: O(`tokenCount` · `size` · (log `slowSize` + `fastSize`)), with two given matrices
+  ///   O(`tokenCount` · `size` · (`slowSize` + `fastSize`)).
   public func turn(_ x: FloatMatrix, tokenCount: Int, _ pool: ThreadPool) {
     turn(x, tokenCount, pool) { rows, count, scratch in
-      applyScaledHadamard(rows, count, isScaledFirst: true)
-      multiplyFast(rows, count, scratch, transposed: false)
+      if let factors = tokenForm.factors {
+        applyHadamard(rows, count, factors, isScaledFirst: true)
+      }
+      multiplyFast(rows, count, into: scratch, transposed: false)
+      multiplySlow(scratch, count, into: rows, transposed: true)
     }
   }
 
@@ -40,8 +52,11 @@ extension Rotation {
   /// - Parameter x: `[≥ tokenCount, size]`.
   public func turnBack(_ x: FloatMatrix, tokenCount: Int, _ pool: ThreadPool) {
     turn(x, tokenCount, pool) { rows, count, scratch in
-      multiplyFast(rows, count, scratch, transposed: true)
-      applyScaledHadamard(rows, count, isScaledFirst: false)
+      multiplyFast(rows, count, into: scratch, transposed: true)
+      multiplySlow(scratch, count, into: rows, transposed: false)
+      if let factors = tokenForm.factors {
+        applyHadamard(rows, count, factors, isScaledFirst: false)
+      }
     }
   }
 
@@ -67,8 +82,10 @@ extension Rotation {
   }
 
   /// Signs and scale, and the Hadamard matrix over the slow index: it is its own transpose.
-  private func applyScaledHadamard(_ rows: Floats, _ count: Int, isScaledFirst: Bool) {
-    tokenForm.factors.withAddress { factors in
+  private func applyHadamard(
+    _ rows: Floats, _ count: Int, _ factors: FloatMatrix, isScaledFirst: Bool
+  ) {
+    factors.withAddress { factors in
       for row in 0..<count {
         let x = rows + row * size
         if isScaledFirst { VectorMath.multiply(x, by: factors, size) }
@@ -80,13 +97,32 @@ extension Rotation {
   }
 
   /// The dense matrix, or its transpose, over the fast index.
-  private func multiplyFast(_ rows: Floats, _ count: Int, _ scratch: Floats, transposed: Bool) {
+  private func multiplyFast(
+    _ rows: Floats, _ count: Int, into result: Floats, transposed: Bool
+  ) {
     let (runs, n) = (Int32(count * slowSize), Int32(fastSize))
     tokenForm.fast.withAddress { fast in
       cblas_sgemm(
         CblasRowMajor, CblasNoTrans, transposed ? CblasTrans : CblasNoTrans, runs, n, n, 1, rows,
-        n, fast, n, 0, scratch, n)
+        n, fast, n, 0, result, n)
     }
-    rows.update(from: scratch, count: count * size)
+  }
+
+  /// The given matrix, or its transpose, over the slow index; a copy where there is none.
+  private func multiplySlow(
+    _ rows: Floats, _ count: Int, into result: Floats, transposed: Bool
+  ) {
+    guard let slow = tokenForm.slow else {
+      result.update(from: rows, count: count * size)
+      return
+    }
+    let (n, run) = (Int32(slowSize), Int32(fastSize))
+    slow.withAddress { slow in
+      for row in 0..<count {
+        cblas_sgemm(
+          CblasRowMajor, transposed ? CblasTrans : CblasNoTrans, CblasNoTrans, n, run, n, 1, slow,
+          n, rows + row * size, run, 0, result + row * size, run)
+      }
+    }
   }
 }

@@ -1,23 +1,27 @@
 import BitplanCore
 public import BitplanKernels
 
-/// A seeded orthogonal matrix that mixes all features evenly and multiplies fast.
+/// An orthogonal matrix that mixes features and multiplies fast, since it is a Kronecker product: a row
+/// of features is seen as `[slowSize, fastSize]`, and both indices are turned by a matrix of their own.
 ///
-/// `R = S · (H ⊗ Q)`: random signs, then a Hadamard matrix of the largest power of two that divides
+/// A seeded one mixes all features evenly: `R = S · (H ⊗ Q)`: random signs, then a Hadamard matrix of the largest power of two that divides
 /// the size, then a random orthogonal matrix of the odd rest (QuaRot, Ashkboos et al. 2024,
 /// arXiv:2404.00456, uses the same shape with tabulated Hadamard matrices of some odd multiples; a
 /// random one exists for all). The same size and seed give the same matrix on every machine.
 ///
-/// A row of features is seen as `[slowSize, fastSize]`. The last, small factors of `H` are multiplied
-/// out with `Q` into one dense matrix for the fast index: runs are then long enough for vectors.
+/// The last, small factors of `H` are multiplied out with `Q` into one dense matrix for the fast index:
+/// runs are then long enough for vectors. With both matrices given, `R = P₁ ⊗ P₂`.
 public struct Rotation: Sendable {
   /// Features.
   public let size: Int
-  /// Runs that the Hadamard matrix mixes; a power of two.
+  /// Runs of features; a power of two where a Hadamard matrix mixes them.
   let slowSize: Int
   /// Features of a run.
   let fastSize: Int
+  /// `S`; all ones where both matrices are given.
   private let signs: [Double]
+  /// `[slowSize, slowSize]`, orthogonal; `nil` for a Hadamard matrix.
+  private let slow: [Double]?
   /// `[fastSize, fastSize]`, orthogonal.
   private let fast: [Double]
   /// The same numbers as `Float`, for tokens.
@@ -36,8 +40,49 @@ public struct Rotation: Sendable {
     let oddPart = Self.orthogonal(oddSize, &generator)
     fastSize = Self.fastSize(size)
     slowSize = size / fastSize
+    slow = nil
     fast = Self.hadamard(fastSize / oddSize, times: oddPart, size: oddSize)
     tokenForm = TokenForm(signs: signs, slowSize: slowSize, fast: fast, fastSize: fastSize)
+  }
+
+  /// `P₁ ⊗ P₂` of two orthogonal matrices: a row `X [slowSize, fastSize]` becomes `P₁ᵀ · X · P₂`.
+  ///
+  /// - Parameters:
+  ///   - slow: `P₁`, `[slowSize, slowSize]`.
+  ///   - fast: `P₂`, `[fastSize, fastSize]`.
+  public init(slow: FloatMatrix, fast: FloatMatrix) {
+    precondition(
+      slow.rows == slow.columns && fast.rows == fast.columns && slow.rows > 0 && fast.rows > 0,
+      "both matrices of a Kronecker product are square here")
+    (slowSize, fastSize) = (slow.rows, fast.rows)
+    size = slow.rows * fast.rows
+    signs = [Double](repeating: 1, count: size)
+    self.slow = slow.values.map { Double($0) }
+    self.fast = fast.values.map { Double($0) }
+    tokenForm = TokenForm(slow: slow, fast: fast)
+  }
+
+  /// The matrices of a rotation that was made of two; `nil` for a seeded one.
+  public var matrices: (slow: FloatMatrix, fast: FloatMatrix)? {
+    tokenForm.slow.map { ($0, tokenForm.fast) }
+  }
+
+  /// How far both matrices of ``matrices`` are from orthogonal: the largest magnitude in
+  /// `P · Pᵀ − I`, NaN where an element is not finite.
+  var deviationFromOrthogonal: Double {
+    func deviation(_ p: [Double], _ n: Int) -> Double {
+      var largest = 0.0
+      for i in 0..<n {
+        for j in i..<n {
+          let product = (0..<n).reduce(0) { $0 + p[i * n + $1] * p[j * n + $1] }
+          let distance = abs(product - (i == j ? 1 : 0))
+          if !(distance <= largest) { largest = distance }
+        }
+      }
+      return largest
+    }
+    let ofSlow = slow.map { deviation($0, slowSize) } ?? 0
+    return ofSlow.isNaN ? ofSlow : max(ofSlow, deviation(fast, fastSize))
   }
 
   /// Multiply-adds that turning takes for every feature, beside the additions of the Hadamard matrix.
@@ -52,12 +97,13 @@ public struct Rotation: Sendable {
 
   /// `x ← x · R` for one row of `size` values.
   ///
-  /// - Complexity: O(`size` · (log `slowSize` + `fastSize`)).
+  /// - Complexity: O(`size` · (log `slowSize` + `fastSize`)), with two given matrices
+  ///   O(`size` · (`slowSize` + `fastSize`)).
   public func apply(to x: inout [Double]) {
     precondition(x.count == size, "a rotation turns as many values as it has features")
     for index in x.indices { x[index] *= signs[index] }
     x.withUnsafeMutableBufferPointer { x in
-      hadamard(x)
+      if let slow { multiply(x, alongSlow: slow) } else { hadamard(x) }
       multiplyFast(x)
     }
   }
@@ -77,6 +123,19 @@ public struct Rotation: Sendable {
     }
     let scale = 1 / Double(slowSize).squareRoot()
     for index in x.indices { x[index] *= scale }
+  }
+
+  /// A dense matrix over the slow index: `X ← Pᵀ · X`.
+  private func multiply(_ x: UnsafeMutableBufferPointer<Double>, alongSlow p: [Double]) {
+    let (n, run) = (slowSize, fastSize)
+    let old = Array(x)
+    x.update(repeating: 0)
+    for from in 0..<n {
+      for to in 0..<n {
+        let factor = p[from * n + to]
+        for index in 0..<run { x[to * run + index] += factor * old[from * run + index] }
+      }
+    }
   }
 
   /// The dense matrix over the fast index.

@@ -133,9 +133,8 @@ extension Workbench {
     guard missing(profile, operators, formats).isEmpty else { return false }
     guard let model else { return true }
     return [1, PlanProblem.prefillTokens].allSatisfy {
-      // One from before inputs were rotated at run time is measured again.
-      profile.correction(model.architectureSHA256, batch: $0)
-        .map { $0.inputRotationSeconds != nil || !model.canRotateDownInput } ?? false
+      profile.correction(model.architectureSHA256, batch: $0)?
+        .coversOnlineTransforms(of: model) == true
     }
   }
 
