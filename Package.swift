@@ -109,7 +109,7 @@ let package = Package(
     .testTarget(
       name: "BitplanSensitivityTests",
       dependencies: [
-        "BitplanCore", "BitplanCheckpoint", "BitplanEngine", "BitplanQuantizers",
+        "BitplanCore", "BitplanCheckpoint", "BitplanEngine", "BitplanKernels", "BitplanQuantizers",
         "BitplanSensitivity", "BitplanTestSupport",
       ]),
     .testTarget(

@@ -43,6 +43,9 @@ public struct Model: Sendable {
   package let architecture: any Architecture
   /// One matrix for every element of the architecture's `vectors`.
   package let vectors: [FloatMatrix]
+  /// What turns the input of an operator just before the product, by the operator's index. No other
+  /// operator reads such an input.
+  package let inputRotations: [Int: Rotation]
   private let inputSources: [Int]
 
   /// Makes a model from values.
@@ -50,10 +53,12 @@ public struct Model: Sendable {
   /// - Parameters:
   ///   - weights: one element for every operator of `architecture`.
   ///   - vectors: one matrix for every vector of `architecture`.
+  ///   - inputRotations: of operators whose weights are for a rotated input.
   /// - Throws: `EngineError` where counts or shapes disagree with the architecture.
   package init(
     _ architecture: any Architecture, name: String, sha256: String, weights: [OperatorWeights],
-    vectors: [FloatMatrix], configurationText: String, ignoredTensors: [String] = []
+    vectors: [FloatMatrix], inputRotations: [Int: Rotation] = [:], configurationText: String,
+    ignoredTensors: [String] = []
   ) throws(EngineError) {
     let operators = architecture.operators
     guard weights.count == operators.count else {
@@ -76,6 +81,13 @@ public struct Model: Sendable {
         "vector '\(description.name)' must be \(description.shape), but it is "
           + "[\(vector.rows), \(vector.columns)].")
     }
+    for (index, rotation) in inputRotations
+    where rotation.size != operators[index].shape.inputFeatures {
+      throw EngineError(
+        "operator '\(operators[index].name)' has \(operators[index].shape.inputFeatures) inputs, but "
+          + "they are rotated as \(rotation.size).")
+    }
+    self.inputRotations = inputRotations
     self.architecture = architecture
     self.operators = operators
     self.weights = weights

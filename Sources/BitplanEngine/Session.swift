@@ -61,7 +61,8 @@ public final class Session {
     self.capacity = min(capacity, model.maximumTokens)
     self.keyValueFormat = keyValueFormat
     options = PassOptions(cache: keyValueFormat, chunk: chunk, isLayerwise: isLayerwise)
-    products = MatrixProducts(weights: model.weights, context: context)
+    products = MatrixProducts(
+      weights: model.weights, inputRotations: model.inputRotations, context: context)
     pass = model.architecture.makeForwardPass(
       vectors: model.vectors, products: products, capacity: self.capacity, options: options)
     lastRow = FloatMatrix(
@@ -76,6 +77,7 @@ public final class Session {
       "a session runs models of one architecture")
     position = 0
     products.weights = model.weights
+    products.inputRotations = model.inputRotations
     if !zip(model.vectors, old.vectors).allSatisfy({ $0 === $1 }) {
       pass = makePass()
     }

@@ -36,6 +36,7 @@ public enum VectorOperations {
       output { operations.add_scaled(b, 0.3, $0, count) },
       output { operations.rounding_error(a, 32, count, $0) },
       output { operations.rounding_error(a, count, count, $0) },
+      output { operations.hadamard($0, count / (count & -count), count) },
     ] + sparseResults(operations, a, b)
   }
 
@@ -187,6 +188,20 @@ public enum VectorOperations {
     precondition(x.count == out.count && groupSize > 0, "counts must agree")
     table.pointee.rounding_error(
       x.baseAddress, Int64(groupSize), Int64(x.count), out.baseAddress)
+  }
+
+  /// The Walsh–Hadamard transform of the runs of `stride` elements of `x`, in place and not scaled:
+  /// with `n = x.count / stride` runs, a power of two, run `i` becomes `Σ_j ± run j`, the signs being
+  /// those of Hadamard's matrix of size `n`.
+  ///
+  /// - Complexity: O(`x.count` · log `n`).
+  public static func hadamard(_ x: UnsafeMutableBufferPointer<Float>, stride: Int) {
+    guard !x.isEmpty else { return }
+    let runs = stride > 0 ? x.count / stride : 0
+    precondition(
+      runs > 0 && runs * stride == x.count && runs & (runs - 1) == 0,
+      "runs must fill the vector, and their number be a power of two")
+    table.pointee.hadamard(x.baseAddress, Int64(stride), Int64(x.count))
   }
 
   /// `scores[i] = scale · Σ query · keys[i]`: one query against the rows of a KV cache.

@@ -137,8 +137,11 @@ struct PlanProblem {
     activationCosts = sensitivity.activationCosts
     self.cacheLoss = cacheLoss
     activations = [ActivationFormat](repeating: .int8, count: sensitivity.rows.count)
-    decodeCorrection = profile?.correction(architectureSHA256, batch: 1)
-    prefillCorrection = profile?.correction(architectureSHA256, batch: Self.prefillTokens)
+    let online = (sensitivity.transforms ?? []).filter(\.isOnline)
+    decodeCorrection = try profile?.correction(architectureSHA256, batch: 1)?
+      .adding(online, layersOf: operators)
+    prefillCorrection = try profile?.correction(architectureSHA256, batch: Self.prefillTokens)?
+      .adding(online, layersOf: operators)
   }
 
   /// Where the wanted formats stand in the table; each must have been measured.

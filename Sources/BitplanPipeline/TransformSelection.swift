@@ -9,6 +9,10 @@ public struct TransformSelection: Hashable, Sendable, CustomStringConvertible {
     case rotate
     /// A seeded rotation of every head's values.
     case rotateValues = "rotate-values"
+    /// A seeded rotation of the input of every layer's `down`, done while the model runs.
+    case rotateOnline = "rotate-online"
+    /// In its place a Kronecker product of two matrices found from the calibration text.
+    case kroneckerOnline = "kronecker-online"
     /// Keys scaled against queries, which helps an integer KV cache only.
     case smoothKeys = "smooth-keys"
   }
@@ -23,7 +27,8 @@ public struct TransformSelection: Hashable, Sendable, CustomStringConvertible {
 
   private init(families: [Family]?) { self.families = families }
 
-  /// Reads `none`, `auto`, or families separated by commas; `nil` for anything else.
+  /// Reads `none`, `auto`, or families separated by commas; `nil` for anything else, and for two
+  /// families that turn the same input.
   public init?(parsing text: String) {
     switch text {
     case "none": self = .none
@@ -34,6 +39,7 @@ public struct TransformSelection: Hashable, Sendable, CustomStringConvertible {
         guard let family = Family(rawValue: String(part)) else { return nil }
         found.insert(family)
       }
+      guard !found.isSuperset(of: [.rotateOnline, .kroneckerOnline]) else { return nil }
       self.init(families: Family.allCases.filter(found.contains))
     }
   }

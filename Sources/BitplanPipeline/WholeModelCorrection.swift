@@ -36,6 +36,8 @@ struct WholeModelCorrection {
     var corrections = profile.corrections.filter {
       $0.architectureSHA256 != model.architectureSHA256
     }
+    let turning = OnlineTransformTimer(
+      context: workbench.context, cancellation: workbench.cancellation)
     for (batch, points) in samples.sorted(by: { $0.key < $1.key }) {
       let (factor, fixed) = CorrectionFit.fit(points.map { ($0.sum, $0.whole) })
       let perSegment = segmented[batch].map {
@@ -48,7 +50,9 @@ struct WholeModelCorrection {
           // Never faster, whatever the noise says.
           sixteenBitActivationFactor: wide[batch].map {
             max(1, ($0.whole - fixed) / factor / $0.sum)
-          }))
+          },
+          inputRotationSeconds: try turning.seconds(model, .seeded, batch: batch),
+          inputKroneckerSeconds: try turning.seconds(model, .kronecker, batch: batch)))
     }
     workbench.progress.end("corrections for \(samples.count) batch sizes")
     var result = profile

@@ -368,10 +368,28 @@ static void add_products(
   }
 }
 
+static void hadamard(float *x, int64_t stride, int64_t count) {
+  for (int64_t half = stride; half < count; half *= 2) {
+    for (int64_t begin = 0; begin < count; begin += 2 * half) {
+      float *first = x + begin, *second = first + half;
+      int64_t i = 0;
+      for (; i + 16 <= half; i += 16) {
+        const vec a = load(first + i, 16), b = load(second + i, 16);
+        store(first + i, a + b, 16);
+        store(second + i, a - b, 16);
+      }
+      for (; i < half; i++) {
+        const float a = first[i], b = second[i];
+        first[i] = a + b;
+        second[i] = a - b;
+      }
+    }
+  }
+}
+
 #include "vector_sparse.inc.h"
 
 const bp_vector_operations BP_VECTOR_TABLE = {
     rms_norm, layer_norm, softmax, silu_multiply, gelu, add, dot, add_scaled, key_scores,
-    weighted_sum, rounding_error, add_products, add_sparse,
-    interleave,
+    weighted_sum, rounding_error, add_products, add_sparse, interleave, hadamard,
 };

@@ -98,7 +98,8 @@ extension TransformSelection: ExpressibleByArgument {
 
   static let help = ArgumentHelp(
     "Equivalence transforms before quantizing: none, auto (what measures best), or a list of: "
-      + Family.allCases.map(\.rawValue).joined(separator: ", ") + ".",
+      + Family.allCases.map(\.rawValue).joined(separator: ", ")
+      + ". What is done online is done in every pass and takes time; one of the two at most.",
     valueName: "list")
 }
 

@@ -122,7 +122,8 @@ enum SampleArtifacts {
       corrections: [
         DeviceProfile.Correction(
           architectureSHA256: hash, batch: 1, factor: 1.05, fixedSeconds: 2e-5,
-          sixteenBitActivationFactor: 1.3)
+          sixteenBitActivationFactor: 1.3, inputRotationSeconds: 2e-6,
+          inputKroneckerSeconds: 3e-6)
       ])
     profile.branches = [1, 128].map { batch in
       DeviceProfile.BranchMeasurement(

@@ -21,7 +21,7 @@ struct TransformValidationTests {
   func accepts() {
     #expect(Self.problem([]) == nil)
     #expect(Self.problem(SampleArtifacts.transforms) == nil)
-    for slot in EquivalenceTransform.Slot.allCases where slot != .residual {
+    for slot in EquivalenceTransform.Slot.allCases where ![.residual, .downInput].contains(slot) {
       #expect(Self.problem([.scaling(slot, layer: 5, .identity)]) == nil)
     }
   }
@@ -33,6 +33,15 @@ struct TransformValidationTests {
     #expect(Self.problem([.rotation(.residual, layer: 3, seed: 1)]) == "transforms[0]")
     #expect(Self.problem([.rotation(.value, layer: nil, seed: 1)]) == "transforms[0].layer")
     #expect(Self.problem([.rotation(.up, layer: 1, seed: 1)]) == "transforms[0].slot")
+    #expect(Self.problem([.rotation(.downInput, layer: 1, seed: 1)]) == nil)
+    #expect(Self.problem([.rotation(.downInput, layer: nil, seed: 1)]) == "transforms[0].layer")
+    #expect(Self.problem([.scaling(.downInput, layer: 1, rule)]) == "transforms[0].slot")
+    #expect(Self.problem([.kronecker(layer: 1, seed: 1)]) == nil)
+    #expect(Self.problem([.kronecker(layer: -1, seed: 1)]) == "transforms[0].layer")
+    // A Kronecker product is a rotation as well.
+    #expect(
+      Self.problem([.rotation(.downInput, layer: 1, seed: 1), .kronecker(layer: 1, seed: 1)])
+        == "transforms[1]")
     #expect(Self.problem([.scaling(.up, layer: -1, rule)]) == "transforms[0].layer")
     #expect(Self.problem([.scaling(.up, layer: 4096, rule)]) == "transforms[0].layer")
     for value in [-0.1, 1.1, .nan, .infinity] {
@@ -64,6 +73,7 @@ struct TransformValidationTests {
       (scalingJSON.replacing(["rule"], with: nil), "transforms[0].rule"),
       (rotationJSON.replacing(["rule"], with: rule), "transforms[0].rule"),
       (rotationJSON.replacing(["seed"], with: nil), "transforms[0].seed"),
+      (rotationJSON.replacing(["kind"], with: .string("kronecker")), "transforms[0].slot"),
     ]
     for (value, path) in cases {
       #expect(Self.problem([try decoded(try #require(value))]) == path)

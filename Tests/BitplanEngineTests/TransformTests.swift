@@ -49,7 +49,8 @@ struct TransformTests {
     }
   }
 
-  /// Every tensor that differs in storage, put back one at a time.
+  /// Every tensor that differs in storage, put back one at a time, and what is done at run time left
+  /// out.
   static func partlyUndone(_ changed: Model, _ original: Model) throws -> [(String, Model)] {
     var result: [(String, Model)] = []
     for index in original.weights.indices
@@ -58,7 +59,7 @@ struct TransformTests {
       weights[index] = original.weights[index]
       let model = try Model(
         original.architecture, name: "", sha256: "", weights: weights, vectors: changed.vectors,
-        configurationText: original.configurationText)
+        inputRotations: changed.inputRotations, configurationText: original.configurationText)
       result.append((original.operators[index].name, model))
     }
     for index in original.vectors.indices where changed.vectors[index] !== original.vectors[index] {
@@ -66,8 +67,14 @@ struct TransformTests {
       vectors[index] = original.vectors[index]
       let model = try Model(
         original.architecture, name: "", sha256: "", weights: changed.weights, vectors: vectors,
-        configurationText: original.configurationText)
+        inputRotations: changed.inputRotations, configurationText: original.configurationText)
       result.append((original.architecture.vectors[index].name, model))
+    }
+    if !changed.inputRotations.isEmpty {
+      let model = try Model(
+        original.architecture, name: "", sha256: "", weights: changed.weights,
+        vectors: changed.vectors, configurationText: original.configurationText)
+      result.append(("rotations at run time", model))
     }
     return result
   }

@@ -7,6 +7,8 @@ import Testing
 struct PlanActivationsTests {
   typealias Made = PlanSearchTests
 
+  /// What rotating all inputs adds to a pass.
+  static let rotationSeconds = 7e-6
   static let costs = [0.012, 0.005, 0.001, 0]
 
   /// Artifacts with 6-bit weights everywhere at 6.4 bits: 0.0115 of loss besides the activations'
@@ -22,7 +24,9 @@ struct PlanActivationsTests {
     let corrections = [(1, 5e-6, 1.2), (128, 0, 2.0)].map { batch, fixed, factor in
       DeviceProfile.Correction(
         architectureSHA256: Made.hash, batch: batch, factor: 1, fixedSeconds: fixed,
-        sixteenBitActivationFactor: hasFactors ? factor : nil)
+        sixteenBitActivationFactor: hasFactors ? factor : nil,
+        inputRotationSeconds: hasFactors ? rotationSeconds : nil,
+        inputKroneckerSeconds: hasFactors ? 2 * rotationSeconds : nil)
     }
     let profile = DeviceProfile(
       name: plain.name, simulated: true, key: plain.key, peaks: plain.peaks, workingSetBytes: 1,
@@ -69,6 +73,37 @@ struct PlanActivationsTests {
     let gaps = [plan, narrow].map { $0.certificate.objective - $0.certificate.bound }
     #expect(abs(gaps[0] - gaps[1]) < 1e-12)
     try plan.validate(against: Made.operators)
+  }
+
+  @Test("inputs that are rotated at run time take the time that the profile says")
+  func rotatedInputs() throws {
+    var inputs = try Self.inputs()
+    let plain = try PlanSearch.run(inputs).plan.predicted
+    let layers = 1 + (Made.operators.compactMap(\.layer).max() ?? 0)
+    inputs.sensitivity.transforms = (0..<layers).map { .rotation(.downInput, layer: $0, seed: 1) }
+    let turned = try PlanSearch.run(inputs).plan.predicted
+    let (before, after) = (
+      try #require(plain.decodeSecondsPerToken), try #require(turned.decodeSecondsPerToken)
+    )
+    #expect(abs(after - before - Self.rotationSeconds) < 1e-12)
+    #expect(turned.prefillSeconds.map { $0 - Self.rotationSeconds > before } == true)
+    // A decode budget that the same plan only holds without rotations.
+    let limit = before + Self.rotationSeconds / 2
+    inputs.budgets.append(try Budget(parsing: "\(limit * 1e6)us/token"))
+    let tight = try PlanSearch.run(inputs).plan.predicted
+    #expect(try #require(tight.decodeSecondsPerToken) <= limit + 1e-12)
+    #expect(
+      try #require(tight.klDivergenceNatsPerToken) > #require(turned.klDivergenceNatsPerToken))
+    // The other form has a time of its own, and a layer takes its share.
+    inputs = try Self.inputs()
+    inputs.sensitivity.transforms = [.kronecker(layer: 0, seed: 1)]
+    let one = try #require(try PlanSearch.run(inputs).plan.predicted.decodeSecondsPerToken)
+    #expect(abs(one - before - 2 * Self.rotationSeconds / Double(layers)) < 1e-12)
+    inputs = try Self.inputs(hasFactors: false)
+    inputs.sensitivity.transforms = [.rotation(.downInput, layer: 0, seed: 1)]
+    #expect { try PlanSearch.run(inputs) } throws: {
+      "\($0)".contains("Profile this machine again")
+    }
   }
 
   @Test("a time budget holds with 16 bits too")

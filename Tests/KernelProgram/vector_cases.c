@@ -15,10 +15,11 @@ typedef struct {
   const float *a, *b;
 } run;
 
-enum { operation_count = 12 };
+enum { operation_count = 13 };
 static const char *const names[operation_count] = {
     "rms_norm", "layer_norm", "softmax",    "silu_multiply", "gelu",         "add",
     "dot",      "add_scaled", "key_scores", "key_scores 64", "weighted_sum", "add_products",
+    "hadamard",
 };
 
 /// Runs operation `index`; writes at most `count` results and returns how many.
@@ -57,9 +58,14 @@ static int64_t apply(const run *r, int index, float *out) {
     case 8:
     case 9: r->table->key_scores(b.data, a.data, size, rows, size, 0.125f, target); break;
     case 10: r->table->weighted_sum(b.data, a.data, n, rows, n, target); break;
-    default:
+    case 11:
       for (int64_t i = 0; i < results; i++) target[i] = r->a[i % n];
       r->table->add_products(a.data, n, b.data, rows, target, n);
+      break;
+    default:
+      memcpy(target, a.data, (size_t)n * 4);
+      // Runs as short as can be: the odd part of the count.
+      r->table->hadamard(target, n / (n & -n), n);
       break;
   }
   memcpy(out, target, (size_t)results * 4);

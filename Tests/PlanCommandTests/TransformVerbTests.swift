@@ -26,11 +26,12 @@ struct TransformVerbTests {
   func roundTrip() throws {
     let folder = try VerbTests.workspace()
     defer { try? FileManager.default.removeItem(at: folder) }
-    let list = "scale,rotate,rotate-values,smooth-keys"
+    let list = "scale,rotate,rotate-values,rotate-online,smooth-keys"
     let made = try VerbTests.search(folder, ["--budget", "5.5bits", "--transforms", list])
     #expect(made.exitCode == 0, "\(made.errors)")
     let transforms = try #require(try Self.plan(folder).transforms)
     #expect(transforms.contains(.rotation(.residual, layer: nil, seed: 1)))
+    #expect(transforms.filter { $0.slot == .downInput }.count == TinyModel.layers)
     #expect(transforms.filter { $0.slot == .queryKey }.count == TinyModel.layers)
 
     let packed = try PlanProcess.run(["pack", "model", "--plan", "model.plan.json"], in: folder)
@@ -48,6 +49,25 @@ struct TransformVerbTests {
         "--quiet",
       ], in: folder)
     #expect(ran.exitCode == 0 && ran.output.hasPrefix("The file"), "\(ran.errors)")
+  }
+
+  @Test("a packed file keeps what kronecker-online found, and says so in its plan")
+  func kronecker() throws {
+    let folder = try VerbTests.workspace()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let made = try VerbTests.search(
+      folder, ["--budget", "5.5bits", "--transforms", "kronecker-online,scale"])
+    #expect(made.exitCode == 0, "\(made.errors)")
+    let transforms = try #require(try Self.plan(folder).transforms)
+    #expect(transforms.filter { $0.kind == .kronecker }.count == TinyModel.layers)
+    #expect(!transforms.contains { $0.slot == .up })
+    let packed = try PlanProcess.run(["pack", "model", "--plan", "model.plan.json"], in: folder)
+    #expect(packed.exitCode == 0, "\(packed.errors)")
+    #expect(
+      try Self.loss(folder, []) == Self.loss(folder, ["--packed", "packed.safetensors"]))
+    let compared = try PlanProcess.run(
+      ["compare", "model", "packed.safetensors", "--windows", "1"], in: folder)
+    #expect(compared.exitCode == 0, "\(compared.errors)")
   }
 
   @Test("a sensitivity with other transforms is stale, one with the same is reused")
@@ -93,6 +113,7 @@ struct TransformVerbTests {
       ["search", "model", "--budget", "4bits", "--transforms", "magic"],
       ["search", "model", "--budget", "4bits", "--transforms", "scale,"],
       ["measure", "model", "--transforms", ""],
+      ["measure", "model", "--transforms", "rotate-online,kronecker-online"],
       ["run", "model", "--prompt", "x", "--kv-cache", "int2"],
       ["validate", "model", "--plan", "x", "--kv-cache", ""],
     ] {

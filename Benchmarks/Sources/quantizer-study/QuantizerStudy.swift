@@ -9,7 +9,7 @@ import StudyRecords
 
 /// What techniques, transforms, cache formats and side branches are worth on one model.
 ///
-///     quantizer-study techniques|low-widths|activations|transforms|cache|layers
+///     quantizer-study techniques|low-widths|activations|transforms|online|cache|layers
 ///                     MODEL [--formats int4_g128,int3_g64] [--windows 16] [--out results.json]
 ///                     [--budgets 2.5,3,3.5,4.2,5] [--only 'GPTQ;clip search'] [--threads 2]
 ///
@@ -57,6 +57,7 @@ struct QuantizerStudy {
     let records =
       switch study.topic {
       case "transforms": try TransformStudy(bench: bench).run(study.formats)
+      case "online": try OnlineStudy(bench: bench).run(study.formats)
       case "activations": try ActivationStudy(bench: bench).run()
       default: try CacheStudy(bench: bench).run()
       }
@@ -69,12 +70,12 @@ struct QuantizerStudy {
 
   mutating func parse(_ arguments: [String]) throws {
     guard arguments.count >= 2,
-      ["techniques", "low-widths", "activations", "transforms", "cache", "layers"]
+      ["techniques", "low-widths", "activations", "transforms", "online", "cache", "layers"]
         .contains(arguments[0])
     else {
       throw UsageError(
         description:
-          "Use: quantizer-study techniques|low-widths|activations|transforms|cache|layers MODEL [options]"
+          "Use: quantizer-study techniques|low-widths|activations|transforms|online|cache|layers MODEL [options]"
       )
     }
     (topic, path) = (arguments[0], arguments[1])

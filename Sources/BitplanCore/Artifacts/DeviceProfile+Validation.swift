@@ -53,6 +53,8 @@ extension DeviceProfile {
       try check.amount(correction.secondsPerExtraSegment, "\(path).secondsPerExtraSegment")
       try check.positive(
         correction.sixteenBitActivationFactor, "\(path).sixteenBitActivationFactor")
+      try check.amount(correction.inputRotationSeconds, "\(path).inputRotationSeconds")
+      try check.amount(correction.inputKroneckerSeconds, "\(path).inputKroneckerSeconds")
     }
     try check.unique(
       corrections.map { Model(architecture: $0.architectureSHA256, batch: $0.batch) }, "corrections"

@@ -129,11 +129,17 @@ public struct DeviceProfile: Hashable, Sendable, Codable {
     /// How many times as long operators take with 16-bit activations as with 8-bit ones; absent
     /// where it was not measured.
     public let sixteenBitActivationFactor: Double?
+    /// Added to a pass that rotates the input of every layer's `down` at run time, in seconds;
+    /// absent where it was not measured.
+    public let inputRotationSeconds: Double?
+    /// The same for Kronecker products of two dense matrices.
+    public let inputKroneckerSeconds: Double?
 
     /// Makes a correction.
     public init(
       architectureSHA256: String, batch: Int, factor: Double, fixedSeconds: Double,
-      secondsPerExtraSegment: Double = 0, sixteenBitActivationFactor: Double? = nil
+      secondsPerExtraSegment: Double = 0, sixteenBitActivationFactor: Double? = nil,
+      inputRotationSeconds: Double? = nil, inputKroneckerSeconds: Double? = nil
     ) {
       self.architectureSHA256 = architectureSHA256
       self.batch = batch
@@ -141,6 +147,8 @@ public struct DeviceProfile: Hashable, Sendable, Codable {
       self.fixedSeconds = fixedSeconds
       self.secondsPerExtraSegment = secondsPerExtraSegment
       self.sixteenBitActivationFactor = sixteenBitActivationFactor
+      self.inputRotationSeconds = inputRotationSeconds
+      self.inputKroneckerSeconds = inputKroneckerSeconds
     }
   }
 

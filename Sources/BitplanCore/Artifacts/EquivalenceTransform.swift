@@ -12,6 +12,9 @@ public struct EquivalenceTransform: Hashable, Sendable, Codable {
     /// The features are turned by an orthogonal matrix where they are produced and back where they
     /// are read.
     case rotation
+    /// The features are turned by the Kronecker product of two orthogonal matrices that follow from
+    /// the calibration text (FlatQuant, Sun et al. 2024, arXiv:2410.09426, without its training).
+    case kronecker
   }
 
   /// The features between operators that are changed.
@@ -28,6 +31,9 @@ public struct EquivalenceTransform: Hashable, Sendable, Codable {
     case queryKey
     /// The residual stream through all layers.
     case residual
+    /// The input of the MLP's last operator, which is turned while the model runs: what produces it
+    /// is not linear, so nothing can be turned ahead.
+    case downInput
   }
 
   /// What is done.
@@ -38,7 +44,8 @@ public struct EquivalenceTransform: Hashable, Sendable, Codable {
   public let layer: Int?
   /// How the factors of a scaling are found; `nil` for a rotation.
   public let rule: ScalingRule?
-  /// The seed of a rotation; `nil` for a scaling.
+  /// The seed of a rotation, or of what spreads the features in a Kronecker product; `nil` for a
+  /// scaling.
   public let seed: UInt64?
 
   /// A scaling of one layer's slot.
@@ -46,10 +53,18 @@ public struct EquivalenceTransform: Hashable, Sendable, Codable {
     Self(kind: .scaling, slot: slot, layer: layer, rule: rule, seed: nil)
   }
 
-  /// A rotation of the residual stream, or of one layer's values.
+  /// A rotation of the residual stream, of one layer's values, or of the input of its `down`.
   public static func rotation(_ slot: Slot, layer: Int?, seed: UInt64) -> Self {
     Self(kind: .rotation, slot: slot, layer: layer, rule: nil, seed: seed)
   }
+
+  /// A Kronecker product of two matrices for the input of one layer's `down`.
+  public static func kronecker(layer: Int, seed: UInt64) -> Self {
+    Self(kind: .kronecker, slot: .downInput, layer: layer, rule: nil, seed: seed)
+  }
+
+  /// Whether it is done while the model runs, and therefore takes time.
+  public var isOnline: Bool { slot == .downInput }
 
   private init(kind: Kind, slot: Slot, layer: Int?, rule: ScalingRule?, seed: UInt64?) {
     self.kind = kind
@@ -109,6 +124,9 @@ extension EquivalenceTransform {
     }
     switch kind {
     case .scaling:
+      guard slot != .downInput else {
+        throw check.fail("\(path).slot", "is 'downInput', which is rotated; scale 'up' instead")
+      }
       guard let rule else { throw check.fail("\(path).rule", "is missing for a scaling") }
       guard seed == nil else { throw check.fail("\(path).seed", "is given for a scaling") }
       for (name, value) in [
@@ -118,12 +136,15 @@ extension EquivalenceTransform {
           throw check.fail("\(path).rule.\(name)", "is \(value), and must lie in 0…1")
         }
       }
-    case .rotation:
+    case .rotation, .kronecker:
       guard seed != nil else { throw check.fail("\(path).seed", "is missing for a rotation") }
       guard rule == nil else { throw check.fail("\(path).rule", "is given for a rotation") }
-      guard slot == .residual || slot == .value else {
+      let slots: [Slot] = kind == .rotation ? [.residual, .value, .downInput] : [.downInput]
+      guard slots.contains(slot) else {
         throw check.fail(
-          "\(path).slot", "is '\(slot.rawValue)', and only 'residual' and 'value' can be rotated")
+          "\(path).slot",
+          "is '\(slot.rawValue)', and a \(kind.rawValue) takes one of: "
+            + slots.map { "'\($0.rawValue)'" }.joined(separator: ", "))
       }
     }
   }
@@ -135,8 +156,12 @@ extension EquivalenceTransform {
     for (index, transform) in transforms.enumerated() {
       try transform.validate(check, "\(path)[\(index)]")
     }
+    // A Kronecker product is a rotation too: an input takes one of the two.
     try check.unique(
-      transforms.map { "\($0.kind.rawValue) of \($0.slot.rawValue), layer \($0.layer ?? -1)" }, path
+      transforms.map {
+        let kind = $0.kind == .scaling ? Kind.scaling : .rotation
+        return "\(kind.rawValue) of \($0.slot.rawValue), layer \($0.layer ?? -1)"
+      }, path
     ) { "a \($0)" }
   }
 }

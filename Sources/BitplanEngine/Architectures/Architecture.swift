@@ -49,6 +49,8 @@ package protocol Architecture: Sendable {
   var vectors: [VectorDescription] { get }
   /// For every operator, the first operator that reads the very same input.
   var inputSources: [Int] { get }
+  /// The operator that ends a layer's MLP: its input is what the activation function writes.
+  func downOperator(layer: Int) -> Int
   /// Everything besides shapes that changes what a pass computes or costs, such as head counts.
   var fingerprint: String { get }
 
@@ -73,8 +75,10 @@ package protocol Architecture: Sendable {
   /// - Parameters:
   ///   - vectors: one matrix for every element of ``vectors``.
   ///   - weights: one float matrix for every operator.
+  ///   - inputRotations: what turns the input of an operator, by its index.
   func makeBackwardSteps(
-    vectors: [FloatMatrix], weights: [FloatMatrix], context: KernelContext, capacity: Int
+    vectors: [FloatMatrix], weights: [FloatMatrix], inputRotations: [Int: Rotation],
+    context: KernelContext, capacity: Int
   ) -> any BackwardSteps
 }
 

@@ -130,6 +130,8 @@ package struct Bert: Architecture {
     }
   }
 
+  package func downOperator(layer: Int) -> Int { (layer + 1) * Self.linearNames.count }
+
   package var fingerprint: String { "heads \(headCount)" }
 
   package func makeForwardPass(
@@ -140,10 +142,11 @@ package struct Bert: Architecture {
   }
 
   package func makeBackwardSteps(
-    vectors: [FloatMatrix], weights: [FloatMatrix], context: KernelContext, capacity: Int
+    vectors: [FloatMatrix], weights: [FloatMatrix], inputRotations: [Int: Rotation],
+    context: KernelContext, capacity: Int
   ) -> any BackwardSteps {
     BertBackward(
-      self, vectors: NamedVectors(self.vectors, vectors), weights: weights, context: context,
-      capacity: capacity)
+      self, vectors: NamedVectors(self.vectors, vectors), weights: weights,
+      inputRotations: inputRotations, context: context, capacity: capacity)
   }
 }

@@ -82,6 +82,10 @@ extension DecoderArchitecture {
     }
   }
 
+  package func downOperator(layer: Int) -> Int {
+    1 + layer * DecoderPass.Place.allCases.count + DecoderPass.Place.down.rawValue
+  }
+
   package var fingerprint: String {
     "heads \(decoder.headCount)/\(decoder.keyValueHeadCount)x\(decoder.headSize)"
   }
@@ -102,11 +106,12 @@ extension DecoderArchitecture {
   }
 
   package func makeBackwardSteps(
-    vectors: [FloatMatrix], weights: [FloatMatrix], context: KernelContext, capacity: Int
+    vectors: [FloatMatrix], weights: [FloatMatrix], inputRotations: [Int: Rotation],
+    context: KernelContext, capacity: Int
   ) -> any BackwardSteps {
     DecoderBackward(
-      decoder, vectors: NamedVectors(self.vectors, vectors), weights: weights, context: context,
-      capacity: capacity)
+      decoder, vectors: NamedVectors(self.vectors, vectors), weights: weights,
+      inputRotations: inputRotations, context: context, capacity: capacity)
   }
 }
 

@@ -46,8 +46,8 @@ public final class BackwardPass {
     let capacity = min(capacity, model.maximumTokens)
     self.capacity = capacity
     steps = model.architecture.makeBackwardSteps(
-      vectors: model.vectors, weights: model.weights.map(\.floats), context: context,
-      capacity: capacity)
+      vectors: model.vectors, weights: model.weights.map(\.floats),
+      inputRotations: model.inputRotations, context: context, capacity: capacity)
     let width = steps.forward.hidden.columns
     states = (0...model.layerCount).map { _ in FloatMatrix(rows: capacity, columns: width) }
     gradient = FloatMatrix(rows: capacity, columns: width)

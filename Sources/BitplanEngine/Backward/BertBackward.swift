@@ -6,6 +6,7 @@ final class BertBackward: BackwardSteps {
   private let pass: BertPass
   private let bert: Bert
   private let weights: [FloatMatrix]
+  private let inputRotations: [Int: Rotation]
   private let attention: AttentionGradient
   private let pool: ThreadPool
   /// `[capacity, width]`: the residual's share while a block is passed.
@@ -20,13 +21,15 @@ final class BertBackward: BackwardSteps {
 
   /// - Parameter weights: every operator's, float.
   init(
-    _ bert: Bert, vectors: NamedVectors, weights: [FloatMatrix], context: KernelContext,
-    capacity: Int
+    _ bert: Bert, vectors: NamedVectors, weights: [FloatMatrix],
+    inputRotations: [Int: Rotation], context: KernelContext, capacity: Int
   ) {
     self.bert = bert
     self.weights = weights
+    self.inputRotations = inputRotations
     pool = context.pool
-    let products = MatrixProducts(weights: weights.map { .float($0) }, context: context)
+    let products = MatrixProducts(
+      weights: weights.map { .float($0) }, inputRotations: inputRotations, context: context)
     pass = BertPass(bert, vectors: vectors, products: products, capacity: capacity)
     attention = AttentionGradient(
       headCount: bert.headCount, keyValueHeadCount: bert.headCount,
@@ -153,8 +156,10 @@ final class BertBackward: BackwardSteps {
     _ place: Int, _ layer: BertPass.Layer, _ gradient: FloatMatrix, into result: FloatMatrix,
     _ count: Int, adding: Bool = false
   ) {
+    let index = layer.firstOperator + place
     FloatProduct.multiplyBack(
-      gradient, tokenCount: count, by: weights[layer.firstOperator + place], into: result,
-      adding: adding, pool)
+      gradient, tokenCount: count, by: weights[index], into: result, adding: adding, pool)
+    // An input that is turned has one reader, so nothing else was added.
+    inputRotations[index]?.turnBack(result, tokenCount: count, pool)
   }
 }

@@ -6,6 +6,7 @@ final class DecoderBackward: BackwardSteps {
   private let pass: DecoderPass
   private let decoder: Decoder
   private let weights: [FloatMatrix]
+  private let inputRotations: [Int: Rotation]
   private let attention: AttentionGradient
   private let pool: ThreadPool
   /// `[capacity, width]`: gradient at a norm's output.
@@ -21,13 +22,15 @@ final class DecoderBackward: BackwardSteps {
 
   /// - Parameter weights: every operator's, float.
   init(
-    _ decoder: Decoder, vectors: NamedVectors, weights: [FloatMatrix], context: KernelContext,
-    capacity: Int
+    _ decoder: Decoder, vectors: NamedVectors, weights: [FloatMatrix],
+    inputRotations: [Int: Rotation], context: KernelContext, capacity: Int
   ) {
     self.decoder = decoder
     self.weights = weights
+    self.inputRotations = inputRotations
     pool = context.pool
-    let products = MatrixProducts(weights: weights.map { .float($0) }, context: context)
+    let products = MatrixProducts(
+      weights: weights.map { .float($0) }, inputRotations: inputRotations, context: context)
     pass = DecoderPass(
       decoder, vectors: vectors, products: products, capacity: capacity,
       options: PassOptions(chunk: capacity, isLayerwise: true))
@@ -135,9 +138,11 @@ final class DecoderBackward: BackwardSteps {
     _ place: DecoderPass.Place, _ layer: DecoderPass.Layer, _ gradient: FloatMatrix,
     into result: FloatMatrix, _ count: Int, adding: Bool = false
   ) {
+    let index = layer.firstOperator + place.rawValue
     FloatProduct.multiplyBack(
-      gradient, tokenCount: count, by: weights[layer.firstOperator + place.rawValue], into: result,
-      adding: adding, pool)
+      gradient, tokenCount: count, by: weights[index], into: result, adding: adding, pool)
+    // An input that is turned has one reader, so nothing else was added.
+    inputRotations[index]?.turnBack(result, tokenCount: count, pool)
   }
 
   /// Adds to `gradient` what reaches a norm's input from the gradient at its output in ``normed``.

@@ -15,16 +15,26 @@ package final class MatrixProducts {
   let context: KernelContext
   /// One element for every operator.
   var weights: [OperatorWeights]
+  /// What turns an operator's input before its product, by the operator's index.
+  var inputRotations: [Int: Rotation]
   /// Sees every product before it happens.
   var observer: ProductObserver?
 
-  init(weights: [OperatorWeights], context: KernelContext) {
+  init(
+    weights: [OperatorWeights], inputRotations: [Int: Rotation], context: KernelContext
+  ) {
     self.weights = weights
+    self.inputRotations = inputRotations
     self.context = context
   }
 
-  /// `y = W · x` for the tokens of `x`, by whatever holds the operator's weights.
+  /// `y = W · x` for the tokens of `x`, by whatever holds the operator's weights; where the input is
+  /// rotated, `x` is turned in place first, and that is what the observer sees.
   func multiply(_ index: Int, _ x: Activations, into y: FloatMatrix) {
+    if let rotation = inputRotations[index] {
+      rotation.turn(x.values, tokenCount: x.tokenCount, context.pool)
+      x.didChange(tokenCount: x.tokenCount)
+    }
     if let observer { observer(index, x, x.tokenCount) }
     switch weights[index] {
     case .float(let matrix, nil):

@@ -199,6 +199,20 @@ package enum VectorMath {
     }
   }
 
+  /// `x *= a`, element by element.
+  @inline(__always)
+  static func multiply(_ x: Floats, by a: UnsafePointer<Float>, _ count: Int) {
+    var index = 0
+    while index + 8 <= count {
+      store(load(x, index) * load(a, index), x, index)
+      index += 8
+    }
+    while index < count {
+      x[index] *= a[index]
+      index += 1
+    }
+  }
+
   /// The largest value; `-∞` for none. A NaN may be passed over.
   @inline(__always)
   static func maximum(_ x: UnsafePointer<Float>, _ count: Int) -> Float {

@@ -13,6 +13,8 @@ import Foundation
 /// - `<operator>.weight.branch`, U8 `[SideBranch.storedBytes]`, only for operators with a side branch:
 ///   the right factor of a low-rank branch and then the left one, each as `PackedLayout` says, or
 ///   outliers as `OutlierLayout` says;
+/// - `<operator>.input.slow` and `.fast`, F32 `[slowSize, slowSize]` and `[fastSize, fastSize]`: what
+///   turns an input at run time, where the plan has a Kronecker product for it;
 /// - every vector (norms, biases, position tables) under its own name, F32.
 ///
 /// Metadata: `bitplan.schemaVersion`, `bitplan.plan` (the plan's JSON; segments without `rows` have
@@ -48,7 +50,8 @@ public enum PackedCheckpoint {
   /// - Parameters:
   ///   - path: the file; written beside and renamed, so that nobody sees half of it.
   ///   - plan: what was packed; its operators are the model's, in the model's order.
-  ///   - model: supplies vectors and configuration; its weights are not read.
+  ///   - model: supplies vectors and configuration, and turns the inputs that the plan says; its
+  ///     weights are not read.
   ///   - operators: one for every operator, segmented as `plan` says.
   ///   - tokenizer: the text of the model's `tokenizer.json`, so that the file runs on its own.
   /// - Throws: `EngineError` where plan, model and operators disagree, and what writing throws.
@@ -56,6 +59,7 @@ public enum PackedCheckpoint {
     path: String, plan: Plan, model: Model, operators: [PackedOperator], tokenizer: String? = nil
   ) throws {
     try PackedPlan.check(plan, against: model.operators, modelType: model.identity.architecture)
+    try PackedRotations.check(plan, against: model)
     guard operators.count == plan.operators.count else {
       throw EngineError(
         "\(operators.count) packed operators were given for a plan of \(plan.operators.count). Pack "
@@ -88,6 +92,7 @@ public enum PackedCheckpoint {
           try vector.withUnsafeBufferPointer { try sink(UnsafeRawBufferPointer($0)) }
         })
     }
+    entries += PackedRotations.entries(of: model)
     var metadata = [
       Key.schemaVersion: "\(supportedSchemaVersion)",
       Key.plan: try PackedPlanText.text(plan),

@@ -29,6 +29,7 @@ extension PackedCheckpoint {
       if assignment.segments.count > 1 { wanted.append(rowMapName(assignment.name)) }
       if assignment.branch != nil { wanted.append(branchName(assignment.name)) }
     }
+    wanted += try PackedRotations.tensorNames(of: plan, architecture)
     try Model.requireAll(wanted, in: names, of: checkpoint)
     if let extra = names.subtracting(wanted).min() {
       throw EngineError(
@@ -43,7 +44,9 @@ extension PackedCheckpoint {
     }
     let model = try Model(
       architecture, name: plan.model.name, sha256: plan.model.sha256, weights: weights,
-      vectors: Model.vectors(architecture.vectors, from: checkpoint), configurationText: text)
+      vectors: Model.vectors(architecture.vectors, from: checkpoint),
+      inputRotations: PackedRotations.rotations(of: plan, architecture, from: checkpoint),
+      configurationText: text)
     return (model, plan)
   }
 

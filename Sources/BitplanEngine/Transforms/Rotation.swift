@@ -1,50 +1,116 @@
 import BitplanCore
 public import BitplanKernels
 
-/// A seeded orthogonal matrix that mixes all features evenly and multiplies fast.
+/// An orthogonal matrix that mixes features and multiplies fast, since it is a Kronecker product: a row
+/// of features is seen as `[slowSize, fastSize]`, and both indices are turned by a matrix of their own.
 ///
-/// `R = S · (H ⊗ Q)`: random signs, then a Hadamard matrix of the largest power of two that divides
+/// A seeded one mixes all features evenly: `R = S · (H ⊗ Q)`: random signs, then a Hadamard matrix of the largest power of two that divides
 /// the size, then a random orthogonal matrix of the odd rest (QuaRot, Ashkboos et al. 2024,
 /// arXiv:2404.00456, uses the same shape with tabulated Hadamard matrices of some odd multiples; a
 /// random one exists for all). The same size and seed give the same matrix on every machine.
+///
+/// The last, small factors of `H` are multiplied out with `Q` into one dense matrix for the fast index:
+/// runs are then long enough for vectors. With both matrices given, `R = P₁ ⊗ P₂`.
 public struct Rotation: Sendable {
   /// Features.
   public let size: Int
-  /// Seed of signs and of the odd part.
-  public let seed: UInt64
+  /// Runs of features; a power of two where a Hadamard matrix mixes them.
+  let slowSize: Int
+  /// Features of a run.
+  let fastSize: Int
+  /// `S`; all ones where both matrices are given.
   private let signs: [Double]
-  /// The largest power of two that divides ``size``.
-  private let evenSize: Int
-  /// `[oddSize, oddSize]`, orthogonal.
-  private let oddPart: [Double]
-  private var oddSize: Int { size / evenSize }
+  /// `[slowSize, slowSize]`, orthogonal; `nil` for a Hadamard matrix.
+  private let slow: [Double]?
+  /// `[fastSize, fastSize]`, orthogonal.
+  private let fast: [Double]
+  /// The same numbers as `Float`, for tokens.
+  let tokenForm: TokenForm
+
+  /// Features of a run, at least, where there are as many.
+  private static let shortestRun = 16
 
   /// Makes the rotation of `size` features, which must be positive.
   public init(size: Int, seed: UInt64) {
     precondition(size > 0, "a rotation has at least one feature")
     self.size = size
-    self.seed = seed
     var generator = SeededGenerator(state: seed)
     signs = (0..<size).map { _ in generator.next() & 1 == 0 ? 1 : -1 }
-    evenSize = size & -size
-    oddPart = Self.orthogonal(size / evenSize, &generator)
+    let oddSize = size / (size & -size)
+    let oddPart = Self.orthogonal(oddSize, &generator)
+    fastSize = Self.fastSize(size)
+    slowSize = size / fastSize
+    slow = nil
+    fast = Self.hadamard(fastSize / oddSize, times: oddPart, size: oddSize)
+    tokenForm = TokenForm(signs: signs, slowSize: slowSize, fast: fast, fastSize: fastSize)
+  }
+
+  /// `P₁ ⊗ P₂` of two orthogonal matrices: a row `X [slowSize, fastSize]` becomes `P₁ᵀ · X · P₂`.
+  ///
+  /// - Parameters:
+  ///   - slow: `P₁`, `[slowSize, slowSize]`.
+  ///   - fast: `P₂`, `[fastSize, fastSize]`.
+  public init(slow: FloatMatrix, fast: FloatMatrix) {
+    precondition(
+      slow.rows == slow.columns && fast.rows == fast.columns && slow.rows > 0 && fast.rows > 0,
+      "both matrices of a Kronecker product are square here")
+    (slowSize, fastSize) = (slow.rows, fast.rows)
+    size = slow.rows * fast.rows
+    signs = [Double](repeating: 1, count: size)
+    self.slow = slow.values.map { Double($0) }
+    self.fast = fast.values.map { Double($0) }
+    tokenForm = TokenForm(slow: slow, fast: fast)
+  }
+
+  /// The matrices of a rotation that was made of two; `nil` for a seeded one.
+  public var matrices: (slow: FloatMatrix, fast: FloatMatrix)? {
+    tokenForm.slow.map { ($0, tokenForm.fast) }
+  }
+
+  /// How far both matrices of ``matrices`` are from orthogonal: the largest magnitude in
+  /// `P · Pᵀ − I`, NaN where an element is not finite.
+  var deviationFromOrthogonal: Double {
+    func deviation(_ p: [Double], _ n: Int) -> Double {
+      var largest = 0.0
+      for i in 0..<n {
+        for j in i..<n {
+          let product = (0..<n).reduce(0) { $0 + p[i * n + $1] * p[j * n + $1] }
+          let distance = abs(product - (i == j ? 1 : 0))
+          if !(distance <= largest) { largest = distance }
+        }
+      }
+      return largest
+    }
+    let ofSlow = slow.map { deviation($0, slowSize) } ?? 0
+    return ofSlow.isNaN ? ofSlow : max(ofSlow, deviation(fast, fastSize))
+  }
+
+  /// Multiply-adds that turning takes for every feature, beside the additions of the Hadamard matrix.
+  static func productsPerFeature(size: Int) -> Int { fastSize(size) }
+
+  /// The odd part of `size` times the least power of two that makes a run long enough.
+  private static func fastSize(_ size: Int) -> Int {
+    var result = size / (size & -size)
+    while result < shortestRun, result < size { result *= 2 }
+    return result
   }
 
   /// `x ← x · R` for one row of `size` values.
   ///
-  /// - Complexity: O(`size` · (log `size` + odd part)).
+  /// - Complexity: O(`size` · (log `slowSize` + `fastSize`)), with two given matrices
+  ///   O(`size` · (`slowSize` + `fastSize`)).
   public func apply(to x: inout [Double]) {
     precondition(x.count == size, "a rotation turns as many values as it has features")
     for index in x.indices { x[index] *= signs[index] }
     x.withUnsafeMutableBufferPointer { x in
-      hadamard(x)
-      if oddSize > 1 { multiplyOddPart(x) }
+      if let slow { multiply(x, alongSlow: slow) } else { hadamard(x) }
+      multiplyFast(x)
     }
   }
 
   /// Walsh–Hadamard transform over the slow index, scaled to length-preserving.
   private func hadamard(_ x: UnsafeMutableBufferPointer<Double>) {
-    var half = oddSize
+    var half = fastSize
     while half < size {
       for begin in stride(from: 0, to: size, by: 2 * half) {
         for index in begin..<begin + half {
@@ -55,21 +121,48 @@ public struct Rotation: Sendable {
       }
       half *= 2
     }
-    let scale = 1 / Double(evenSize).squareRoot()
+    let scale = 1 / Double(slowSize).squareRoot()
     for index in x.indices { x[index] *= scale }
   }
 
-  /// The odd part over the fast index.
-  private func multiplyOddPart(_ x: UnsafeMutableBufferPointer<Double>) {
-    let n = oddSize
-    var sums = [Double](repeating: 0, count: n)
-    for begin in stride(from: 0, to: size, by: n) {
-      for column in 0..<n { sums[column] = 0 }
-      for row in 0..<n {
-        let value = x[begin + row]
-        for column in 0..<n { sums[column] += value * oddPart[row * n + column] }
+  /// A dense matrix over the slow index: `X ← Pᵀ · X`.
+  private func multiply(_ x: UnsafeMutableBufferPointer<Double>, alongSlow p: [Double]) {
+    let (n, run) = (slowSize, fastSize)
+    let old = Array(x)
+    x.update(repeating: 0)
+    for from in 0..<n {
+      for to in 0..<n {
+        let factor = p[from * n + to]
+        for index in 0..<run { x[to * run + index] += factor * old[from * run + index] }
       }
-      for column in 0..<n { x[begin + column] = sums[column] }
+    }
+  }
+
+  /// The dense matrix over the fast index.
+  private func multiplyFast(_ x: UnsafeMutableBufferPointer<Double>) {
+    let n = fastSize
+    fast.withUnsafeBufferPointer { fast in
+      withUnsafeTemporaryAllocation(of: Double.self, capacity: n) { sums in
+        for begin in stride(from: 0, to: size, by: n) {
+          sums.initialize(repeating: 0)
+          for row in 0..<n {
+            let value = x[begin + row]
+            for column in 0..<n { sums[column] += value * fast[row * n + column] }
+          }
+          for column in 0..<n { x[begin + column] = sums[column] }
+        }
+      }
+    }
+  }
+
+  /// `H ⊗ Q` as a dense matrix, with `H` of size `count`, a power of two.
+  private static func hadamard(_ count: Int, times q: [Double], size: Int) -> [Double] {
+    let (whole, scale) = (count * size, 1 / Double(count).squareRoot())
+    return (0..<whole * whole).map { place in
+      let (row, column) = place.quotientAndRemainder(dividingBy: whole)
+      // Sylvester's form: the sign is the parity of the bits that both indices have.
+      let sign = ((row / size) & (column / size)).nonzeroBitCount & 1 == 0 ? scale : -scale
+      return sign * q[row % size * size + column % size]
     }
   }
 

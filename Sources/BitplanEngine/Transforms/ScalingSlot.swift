@@ -42,8 +42,13 @@ public struct ScalingSlot: Sendable {
 }
 
 extension Model {
-  /// Every slot that this model can be scaled at, layer by layer.
+  /// Every slot that this model can be scaled at, layer by layer. An input that is turned while the
+  /// model runs has no features left that anything writes alone, so it cannot be scaled.
   public var scalingSlots: [ScalingSlot] {
+    allScalingSlots.filter { $0.readers.allSatisfy { inputRotations[$0] == nil } }
+  }
+
+  private var allScalingSlots: [ScalingSlot] {
     let builder = SlotBuilder(model: self)
     if let architecture = architecture as? any DecoderArchitecture {
       return (0..<layerCount).flatMap { builder.slots(of: architecture.decoder, layer: $0) }
@@ -88,11 +93,12 @@ extension Model {
 
   /// The same architecture with other tensors; where the model came from stays as it is.
   func replacingTensors(
-    weights: [OperatorWeights], vectors: [FloatMatrix]
+    weights: [OperatorWeights], vectors: [FloatMatrix], inputRotations: [Int: Rotation]? = nil
   ) throws(EngineError) -> Model {
     try Model(
       architecture, name: identity.name, sha256: identity.sha256, weights: weights,
-      vectors: vectors, configurationText: configurationText, ignoredTensors: ignoredTensors)
+      vectors: vectors, inputRotations: inputRotations ?? self.inputRotations,
+      configurationText: configurationText, ignoredTensors: ignoredTensors)
   }
 
   /// The float weights of an operator; transforms come before quantization.

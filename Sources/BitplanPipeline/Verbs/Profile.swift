@@ -139,7 +139,8 @@ extension Workbench {
     else { return false }
     guard let model else { return true }
     return [1, PlanProblem.prefillTokens].allSatisfy {
-      profile.correction(model.architectureSHA256, batch: $0) != nil
+      profile.correction(model.architectureSHA256, batch: $0)?
+        .coversOnlineTransforms(of: model) == true
     }
   }
 

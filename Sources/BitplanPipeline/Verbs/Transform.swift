@@ -71,6 +71,14 @@ extension Workbench {
     if families.contains(.rotateValues) {
       list += (0..<model.layerCount).map { .rotation(.value, layer: $0, seed: Self.rotationSeed) }
     }
+    if families.contains(.rotateOnline) {
+      list += (0..<model.layerCount).map {
+        .rotation(.downInput, layer: $0, seed: Self.rotationSeed)
+      }
+    }
+    if families.contains(.kroneckerOnline) {
+      list += (0..<model.layerCount).map { .kronecker(layer: $0, seed: Self.rotationSeed) }
+    }
     if families.contains(.scale) {
       let rotated = try modelTransforms({ windows }).rotated(model, list)
       let chooser = TransformChooser(
@@ -79,9 +87,12 @@ extension Workbench {
           model: rotated, windows: windows.windows, seed: seed, context: context
         ) { _ in try cancellation.check() },
         context: context)
-      progress.begin("scale", total: 4 * model.layerCount)
+      // What up writes cannot be scaled where down's input is turned.
+      var slots: Set<EquivalenceTransform.Slot> = [.attentionInput, .mlpInput, .value]
+      if !list.contains(where: \.isOnline) { slots.insert(.up) }
+      progress.begin("scale", total: slots.count * model.layerCount)
       let choices = try chooser.perSlot(
-        ScalingRule.grid, slots: [.attentionInput, .mlpInput, .value, .up],
+        ScalingRule.grid, slots: slots,
         format: Self.trialFormats(formats)[0]
       ) { done, total in
         try cancellation.check()

@@ -5,14 +5,15 @@ internal import BitplanQuantizers
 
 /// From a list of transforms to the model that they make.
 ///
-/// Rotations come first and change what the features are, so scalings are found on the rotated
-/// model. Scalings of different slots do not meet: all are found from one set of statistics.
+/// Seeded rotations come first and change what the features are, so the rest is found on the rotated
+/// model. Kronecker products and scalings of different slots do not meet: all are found from one set of
+/// statistics.
 public struct ModelTransforms {
   private let context: KernelContext
   private let statistics: (Model) throws -> [OperatorStatistics]
 
   /// - Parameter statistics: input statistics of a model on the calibration tokens; called once,
-  ///   and only where there are scalings.
+  ///   and only where there are scalings or Kronecker products.
   public init(
     context: KernelContext, statistics: @escaping (Model) throws -> [OperatorStatistics]
   ) {
@@ -25,11 +26,14 @@ public struct ModelTransforms {
   /// - Throws: `EngineError` where the model has no such slot or cannot be transformed.
   public func apply(_ transforms: [EquivalenceTransform], to model: Model) throws -> Model {
     var result = try rotated(model, transforms)
-    let scalings = transforms.filter { $0.kind == .scaling }
-    guard !scalings.isEmpty else { return result }
-    let (base, slots) = (result, result.scalingSlots)
+    guard transforms.contains(where: { $0.kind != .rotation }) else { return result }
+    let base = result
     let known = try statistics(base)
-    for transform in scalings {
+    for transform in transforms where transform.kind == .kronecker {
+      result = try turned(result, transform, known)
+    }
+    let slots = result.scalingSlots
+    for transform in transforms where transform.kind == .scaling {
       guard let rule = transform.rule,
         let slot = slots.first(where: { $0.slot == transform.slot && $0.layer == transform.layer })
       else { throw Self.unknown(transform, model) }
@@ -38,7 +42,23 @@ public struct ModelTransforms {
     return result
   }
 
-  /// The rotations of a list, applied.
+  /// A Kronecker product for the input of one layer's `down`, applied.
+  ///
+  /// - Parameter known: statistics of the model without it.
+  private func turned(
+    _ model: Model, _ transform: EquivalenceTransform, _ known: [OperatorStatistics]
+  ) throws -> Model {
+    guard let layer = transform.layer, let seed = transform.seed else {
+      throw Self.unknown(transform, model)
+    }
+    let down = try model.downOperator(layer: layer)
+    let sizes = try Rotation.kroneckerSizes(for: model.operators[down])
+    let rotation = Rotation.spreading(
+      known[down].samples, slow: sizes.slow, seed: seed, context.pool)
+    return try model.rotatingDownInput(layer: layer, by: rotation, context.pool)
+  }
+
+  /// The seeded rotations of a list, applied.
   public func rotated(_ model: Model, _ transforms: [EquivalenceTransform]) throws -> Model {
     var result = model
     for transform in transforms where transform.kind == .rotation {
@@ -47,6 +67,8 @@ public struct ModelTransforms {
       case (.residual, nil): result = try result.rotatingResidual(seed: seed, context.pool)
       case (.value, let layer?):
         result = try result.rotatingValues(layer: layer, seed: seed, context.pool)
+      case (.downInput, let layer?):
+        result = try result.rotatingDownInput(layer: layer, seed: seed, context.pool)
       default: throw Self.unknown(transform, model)
       }
     }

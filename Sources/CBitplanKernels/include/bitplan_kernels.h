@@ -339,6 +339,9 @@ typedef struct {
   /// lanes from `tokens` on.
   void (*interleave)(
       const float *x, int64_t stride, int64_t columns_count, int64_t tokens, float *out);
+  /// Walsh–Hadamard transform of `count / stride` runs of `stride` elements, in place and not scaled:
+  /// runs are added and subtracted element by element. `count / stride` is a power of two.
+  void (*hadamard)(float *x, int64_t stride, int64_t count);
 } bp_vector_operations;
 
 /// The vector operations for `isa`, or NULL where it is not supported.
