@@ -215,10 +215,16 @@ public struct MaskGuidedEstimation {
       passes, priorShares: [Double](repeating: 1, count: priors.count),
       priorSpread: salience == nil ? 1.5 : 0.25, followsData: salience == nil,
       widthCount: widths.count)
-    return model.operators.indices.map { index in
-      let factors = formats.map {
-        estimate.shares[index] * estimate.widthFactors[widths.firstIndex(of: $0.bitWidth) ?? 0]
+    // A width that no pass had is judged as the nearest that one had, of two the wider.
+    let seen = Set(passes.flatMap { $0.terms.map { widths[$0.width] } })
+    let widthFactors = formats.map { format in
+      let nearest = seen.min {
+        (abs($0 - format.bitWidth), -$0) < (abs($1 - format.bitWidth), -$1)
       }
+      return nearest.flatMap(widths.firstIndex).map { estimate.widthFactors[$0] } ?? 1
+    }
+    return model.operators.indices.map { index in
+      let factors = widthFactors.map { estimate.shares[index] * $0 }
       let relativeError = estimate.standardErrors[index] / max(estimate.shares[index], 1e-300)
       let entries = formats.indices.map { position in
         let value = priors[index].losses[position] * factors[position]
