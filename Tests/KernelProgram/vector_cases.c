@@ -15,12 +15,48 @@ typedef struct {
   const float *a, *b;
 } run;
 
-enum { operation_count = 13 };
+enum { operation_count = 17 };
 static const char *const names[operation_count] = {
     "rms_norm", "layer_norm", "softmax",    "silu_multiply", "gelu",         "add",
     "dot",      "add_scaled", "key_scores", "key_scores 64", "weighted_sum", "add_products",
-    "hadamard",
+    "hadamard", "interleave", "add_sparse 1", "add_sparse 5", "add_sparse wide",
 };
+
+enum { sparse_rows = 3, sparse_tokens = 5 };
+
+/// Three rows, the middle one empty, whose entries are all columns in two parts, times one token or
+/// several; columns of 16 or of 32 bits.
+static void apply_sparse(const run *r, const float *x, int wide, int64_t tokens, float *out) {
+  const int64_t n = r->count;
+  const uint32_t rows[sparse_rows + 1] = {0, (uint32_t)(n / 2), (uint32_t)(n / 2), (uint32_t)n};
+  buffer starts = copy_to_buffer(rows, sizeof rows, r->where);
+  buffer columns = make_buffer((size_t)n * (wide ? 4 : 2), r->where);
+  buffer values = make_buffer((size_t)n * 2, r->where);
+  buffer blocks = make_buffer((size_t)n * (tokens > 1 ? BP_SPARSE_LANES : 1) * 4, r->where);
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t bits;
+    memcpy(&bits, &r->b[i], 4);
+    ((uint16_t *)values.data)[i] = (uint16_t)(bits >> 16);
+    if (wide) {
+      ((uint32_t *)columns.data)[i] = (uint32_t)i;
+    } else {
+      ((uint16_t *)columns.data)[i] = (uint16_t)i;
+    }
+  }
+  if (tokens > 1) {
+    r->table->interleave(x, n, n, tokens, blocks.data);
+  } else {
+    memcpy(blocks.data, x, (size_t)n * 4);
+  }
+  for (int64_t i = 0; i < tokens * sparse_rows; i++) out[i] = r->a[i];
+  r->table->add_sparse(
+      starts.data, columns.data, wide, values.data, 0, sparse_rows, blocks.data, n, tokens, out,
+      sparse_rows);
+  free_buffer(&starts);
+  free_buffer(&columns);
+  free_buffer(&values);
+  free_buffer(&blocks);
+}
 
 /// Runs operation `index`; writes at most `count` results and returns how many.
 static int64_t apply(const run *r, int index, float *out) {
@@ -37,6 +73,9 @@ static int64_t apply(const run *r, int index, float *out) {
   const int64_t results = index == 6 ? 1
       : index == 8 || index == 9     ? rows
       : index == 11                  ? n * BP_PRODUCT_LANES
+      : index == 13                  ? n * BP_SPARSE_LANES
+      : index == 14                  ? sparse_rows
+      : index >= 15                  ? sparse_rows * sparse_tokens
                                      : n;
   buffer y = make_buffer((size_t)results * 4, r->where);
   float *target = y.data;
@@ -62,6 +101,10 @@ static int64_t apply(const run *r, int index, float *out) {
       for (int64_t i = 0; i < results; i++) target[i] = r->a[i % n];
       r->table->add_products(a.data, n, b.data, rows, target, n);
       break;
+    case 13: r->table->interleave(a.data, n, n, sparse_tokens, target); break;
+    case 14: apply_sparse(r, a.data, 0, 1, target); break;
+    case 15:
+    case 16: apply_sparse(r, a.data, index == 16, sparse_tokens, target); break;
     default:
       memcpy(target, a.data, (size_t)n * 4);
       // Runs as short as can be: the odd part of the count.

@@ -34,9 +34,6 @@ struct Technique {
     Technique(
       name: "min-max, one format an operator", method: .minMax, formats: even, granularity: .layer),
     Technique(name: "clip search", method: .roundToNearest, formats: even),
-    Technique(
-      name: "clip search + ranks 4, 16", method: .roundToNearest, formats: even,
-      branches: [.lowRank(4), .lowRank(16)]),
     Technique(name: "GPTQ", method: .feedbackAlone, formats: even),
     Technique(name: "GPTQ, descent", formats: even),
     Technique(name: "GPTQ, descent, nl4 (default)"),
