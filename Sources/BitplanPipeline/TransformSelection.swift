@@ -19,13 +19,20 @@ public struct TransformSelection: Hashable, Sendable, CustomStringConvertible {
 
   /// The families asked for, in the order of ``Family/allCases``; `nil` lets losses decide.
   public let families: [Family]?
+  /// Whether a family that the model's sizes do not allow is left out in silence: nobody named it.
+  let isStandard: Bool
 
+  /// What a plan takes unless it is told otherwise: ``Family/rotateOnline``, where the model allows it.
+  public static let standard = TransformSelection(families: [.rotateOnline], isStandard: true)
   /// No transform.
   public static let none = TransformSelection(families: [])
   /// Whichever set of families measures best on the calibration text.
   public static let auto = TransformSelection(families: nil)
 
-  private init(families: [Family]?) { self.families = families }
+  private init(families: [Family]?, isStandard: Bool = false) {
+    self.families = families
+    self.isStandard = isStandard
+  }
 
   /// Reads `none`, `auto`, or families separated by commas; `nil` for anything else, and for two
   /// families that turn the same input.

@@ -97,7 +97,8 @@ extension TransformSelection: ExpressibleByArgument {
   public init?(argument: String) { self.init(parsing: argument) }
 
   static let help = ArgumentHelp(
-    "Equivalence transforms before quantizing: none, auto (what measures best), or a list of: "
+    "Equivalence transforms before quantizing (default: rotate-online, where the model's sizes allow "
+      + "it): none, auto (what measures best), or a list of: "
       + Family.allCases.map(\.rawValue).joined(separator: ", ")
       + ". What is done online is done in every pass and takes time; one of the two at most.",
     valueName: "list")

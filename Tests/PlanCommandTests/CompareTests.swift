@@ -77,7 +77,10 @@ struct CompareTests {
     let measured = try JSONDecoder().decode(Validation.self, from: Data(validated.output.utf8))
       .measured
     let figures = try Self.compare(folder, ["model", "packed.safetensors"])
-    #expect(figures.klDivergenceNatsPerToken == measured.klDivergenceNatsPerToken)
+    // Validating compares with the float model whose input of down is turned, this with the one that
+    // was given: the same function, rounded differently.
+    let loss = try #require(measured.klDivergenceNatsPerToken)
+    #expect(abs(figures.klDivergenceNatsPerToken - loss) <= 1e-5 * loss)
     #expect(figures.perplexity == measured.perplexity)
 
     // Float activations change what the packed side computes, and nothing on the float side.

@@ -25,7 +25,7 @@ public struct PlanRequest: Sendable {
   /// Candidate side branches; those of ``sensitivity`` where that is given, else none by default.
   public var branches: [SideBranch]?
   /// Equivalence transforms that the plan may use.
-  public var transforms = TransformSelection.none
+  public var transforms = TransformSelection.standard
   /// Whether rows of one operator may take different formats.
   public var granularity = Granularity.feature
   /// Where the plan goes.

@@ -24,7 +24,7 @@ public struct MeasureRequest: Sendable {
   /// Where the sensitivity goes; `MODEL.sensitivity.json` in the current folder by default.
   public var output: String?
   /// Equivalence transforms that are applied before measuring.
-  public var transforms = TransformSelection.none
+  public var transforms = TransformSelection.standard
   /// Measure although a fitting file exists.
   public var remeasure = false
 

@@ -31,10 +31,12 @@ extension Workbench {
     formats: [WeightFormat], quantizer: OperatorQuantizer.Method, seed: UInt64
   ) throws -> (source: ModelSource, transforms: [EquivalenceTransform]) {
     if let families = selection.families {
-      return try made(families, source, windows, formats, seed)
+      let isOut = selection.isStandard && !Self.canTake(families, source.model)
+      return try made(isOut ? [] : families, source, windows, formats, seed)
     }
     let candidates: [[TransformSelection.Family]] = [
-      [.scale], [.rotate, .rotateValues], [.scale, .rotate, .rotateValues],
+      [.rotateOnline], [.scale], [.scale, .rotateOnline], [.rotate, .rotateValues],
+      [.scale, .rotate, .rotateValues],
     ]
     let meter = LossMeter(model: source.model, windows: windows.windows, context: context)
     try meter.makeReference { _, _ in try cancellation.check() }
@@ -52,9 +54,10 @@ extension Workbench {
   }
 
   /// Whether a model's structure allows the families: encoders and tied heads keep their residual
-  /// stream.
+  /// stream, and an input with a large odd factor is not turned.
   private static func canTake(_ families: [TransformSelection.Family], _ model: Model) -> Bool {
-    !families.contains(.rotate)
+    if families.contains(.rotateOnline), !model.canRotateDownInput { return false }
+    return !families.contains(.rotate)
       || model.objective == .nextToken
         && !model.operators.contains { $0.role == .tiedEmbedding }
   }

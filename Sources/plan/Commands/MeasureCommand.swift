@@ -46,7 +46,7 @@ struct MeasureCommand: ParsableCommand {
       """,
       valueName: "name"))
   var quantizer = "gptq"
-  @Option(help: TransformSelection.help) var transforms = TransformSelection.none
+  @Option(help: TransformSelection.help) var transforms = TransformSelection.standard
 
   @Option(help: ArgumentHelp("Seed of every random choice.", valueName: "n"))
   var seed: UInt64 = 1

@@ -70,7 +70,7 @@ struct SearchCommand: ParsableCommand {
 
   @Option(help: BranchList.help) var branches: BranchList?
 
-  @Option(help: TransformSelection.help) var transforms = TransformSelection.none
+  @Option(help: TransformSelection.help) var transforms = TransformSelection.standard
 
   @Option(
     help: ArgumentHelp(
