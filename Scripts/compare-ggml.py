@@ -56,7 +56,8 @@ class GGML:
         "ggml_new_graph_custom": (pointer, [pointer, size, ctypes.c_bool]),
         "ggml_build_forward_expand": (None, [pointer, pointer]),
         "ggml_tensor_overhead": (size, []), "ggml_graph_overhead_custom": (size, [size, ctypes.c_bool]),
-        "ggml_quantize_chunk": (size, [integer, pointer, pointer] + [ctypes.c_int64] * 3 + [pointer]),
+        # ik_llama.cpp's takes one pointer more, which the others do not look at.
+        "ggml_quantize_chunk": (size, [integer, pointer, pointer] + [ctypes.c_int64] * 3 + [pointer] * 2),
         "ggml_backend_alloc_ctx_tensors_from_buft": (pointer, [pointer, pointer]),
         "ggml_backend_buffer_free": (None, [pointer]),
         "ggml_backend_buffer_set_usage": (None, [pointer, integer]),
@@ -78,7 +79,7 @@ class GGML:
     WEIGHTS = 1  # GGML_BACKEND_BUFFER_USAGE_WEIGHTS
     # ik_llama.cpp branched off before the functions that these ask with.
     OPTIONAL = {"ggml_backend_dev_supports_op", "ggml_backend_reg_dev_get", "ggml_backend_reg_get_proc_address",
-                "ggml_backend_cpu_reg", "iqk_repack_tensor"}
+                "ggml_backend_cpu_reg", "ggml_log_set", "iqk_repack_tensor"}
 
     def __init__(self, folder=None):
         if not folder:
@@ -94,7 +95,8 @@ class GGML:
                 sys.exit(f"The libraries in {folder} lack {name}.")
             setattr(self, name.removeprefix("ggml_"), function)
         self.silence = ctypes.CFUNCTYPE(None, integer, ctypes.c_char_p, pointer)(lambda level, text, data: None)
-        self.log_set(self.silence, None)
+        if self.log_set:
+            self.log_set(self.silence, None)
         self.cpu = self.backend_cpu_init()
         self.buffer_types = {"plain": self.backend_cpu_buffer_type()}
         if not self.backend_cpu_reg:
@@ -108,10 +110,10 @@ class GGML:
             self.buffer_types[self.backend_buft_name(extra[index]).decode()] = extra[index]
             index += 1
 
-    def context(self, tensors, graph_nodes=0):
+    def context(self, tensors, graphs=0, graph_nodes=0):
         need = (tensors + 8) * self.tensor_overhead()
-        if graph_nodes:
-            need += self.graph_overhead_custom(graph_nodes, False)
+        if graphs:
+            need += graphs * self.graph_overhead_custom(graph_nodes, False)
         return self.init(InitParameters(need, None, True))
 
     def takes(self, buffer_type, kind, rows, columns):
@@ -163,16 +165,18 @@ class Product:
         self.y = [ggml.new_tensor_2d(self.context, 0, weights.rows, tokens) for _ in range(chunk)]
         self.buffer = ggml.backend_alloc_ctx_tensors_from_buft(self.context, ggml.buffer_types["plain"])
         ggml.backend_tensor_set(x, activations.ctypes.data, 0, activations.nbytes)
-        self.graphs, self.contexts = [], []
-        for begin in range(0, len(weights.tensors) - chunk + 1, chunk):
-            context = ggml.context(chunk, 2 * chunk + 8)
-            graph = ggml.new_graph_custom(context, 2 * chunk + 8, False)
+        self.graphs = []
+        # One context for all graphs: older versions of ggml, and ik_llama.cpp's, have 64 in all.
+        begins, nodes = range(0, len(weights.tensors) - chunk + 1, chunk), 2 * chunk + 8
+        context = ggml.context(chunk * len(begins), len(begins), nodes)
+        self.contexts = [context]
+        for begin in begins:
+            graph = ggml.new_graph_custom(context, nodes, False)
             for tensor, y in zip(weights.tensors[begin:begin + chunk], self.y):
                 product = ggml.mul_mat(context, tensor, x)
                 ggml.backend_tensor_alloc(self.buffer, product, ggml.get_data(y))
                 ggml.build_forward_expand(graph, product)
             self.graphs.append((graph, chunk))
-            self.contexts.append(context)
         self.next = 0
 
     def seconds(self, count):
@@ -204,7 +208,7 @@ def quantized(ggml, kind, rows, columns):
     floats = numpy.random.default_rng(1).normal(size=(distinct, columns)).astype("<f4")
     block, block_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
     packed = numpy.empty((distinct, columns // block * block_bytes), "u1")
-    ggml.quantize_chunk(kind, floats.ctypes.data, packed.ctypes.data, 0, distinct, columns, None)
+    ggml.quantize_chunk(kind, floats.ctypes.data, packed.ctypes.data, 0, distinct, columns, None, None)
     return numpy.ascontiguousarray(numpy.tile(packed, (rows // distinct, 1)))
 
 
