@@ -13,6 +13,9 @@ extension KernelContext {
   public func add(
     _ branch: PackedBranch, _ x: Activations, as format: ActivationFormat, into y: FloatMatrix
   ) {
+    precondition(
+      x.values.columns == branch.shape.inputFeatures && y.columns == branch.shape.outputFeatures
+        && y.rows >= x.tokenCount, "a branch of \(branch.shape) needs x and y of its shape")
     switch branch.parts {
     case .lowRank(let right, let left):
       let middle = x.branchInput(rank: right.shape.outputFeatures)

@@ -19,9 +19,9 @@ extension DeviceProfile.Correction {
       guard let seconds else {
         throw PipelineError(
           .invalidInput,
-          "The device profile does not say how long rotating inputs at run time takes. Profile this "
-            + "machine again with 'plan profile --for MODEL', or leave 'rotate-online' and "
-            + "'kronecker-online' out.")
+          "The device profile does not say how long rotating inputs at run time takes. Profile that "
+            + "machine again with 'plan profile --for MODEL', or measure without such a rotation: "
+            + "--transforms none.")
       }
       added += seconds / layers
     }

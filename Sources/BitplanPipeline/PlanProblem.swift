@@ -100,6 +100,14 @@ struct PlanProblem {
     extraSegmentSeconds = [1, Self.prefillTokens].map {
       profile?.correction(architectureSHA256, batch: $0)?.secondsPerExtraSegment ?? 0
     }
+    if let unknown = branches.first(where: {
+      !(sensitivity.options.branches ?? []).contains($0)
+    }) {
+      throw PipelineError(
+        .stale,
+        "The side branch \(unknown) was not measured. Measure it with 'plan measure --branches "
+          + "\(unknown)', or leave it out with --branches none.")
+    }
     var all: [[Candidate]] = []
     var wholes: [[Candidate]] = []
     var branchCosts: [[SideBranch: BranchCost]] = []

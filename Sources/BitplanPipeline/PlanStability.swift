@@ -58,9 +58,10 @@ extension PlanProblem {
     return copy
   }
 
-  /// Rows that have the same format in both.
+  /// Rows that have the same format in both, beside the same side branch.
   private static func keptRows(_ a: Candidate, _ b: Candidate, _ rowCount: Int) -> Int {
-    if a.segments == b.segments { return rowCount }
+    guard a.branch == b.branch else { return 0 }
+    if a.rows == b.rows { return rowCount }
     var formats = [WeightFormat?](repeating: nil, count: rowCount)
     for segment in a.segments {
       for row in segment.rows.joined() { formats[row] = segment.format }

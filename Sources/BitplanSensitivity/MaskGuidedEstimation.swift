@@ -152,13 +152,14 @@ public struct MaskGuidedEstimation {
       bands: bands, branches: try branched(index, salience, bands, step))
   }
 
-  /// Losses beside each side branch that fits the operator.
+  /// Losses beside each side branch that fits the operator. A table that rows are looked up in takes
+  /// none: a row would need the whole branch.
   private func branched(
     _ index: Int, _ salience: SaliencePrior, _ bands: SensitivityTable.Bands,
     _ step: () throws -> Void
   ) rethrows -> [SensitivityTable.Branched] {
     let description = model.operators[index]
-    guard description.isMultiplied else { return [] }
+    guard description.role == .linear || description.role == .head else { return [] }
     return try branches.filter { $0.fits(description.shape) }.map { branch in
       try step()
       return SensitivityTable.Branched(

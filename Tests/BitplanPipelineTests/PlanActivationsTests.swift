@@ -102,7 +102,7 @@ struct PlanActivationsTests {
     inputs = try Self.inputs(hasFactors: false)
     inputs.sensitivity.transforms = [.rotation(.downInput, layer: 0, seed: 1)]
     #expect { try PlanSearch.run(inputs) } throws: {
-      "\($0)".contains("Profile this machine again")
+      "\($0)".contains("--transforms none")
     }
   }
 

@@ -1,5 +1,6 @@
 /// A change of a model's float weights that leaves its function as it is and its quantization
-/// error smaller: a scaling or a rotation of the features between two operators.
+/// error smaller: a scaling or a rotation of the features between two operators, or of an operator's
+/// input while the model runs.
 ///
 /// It says how the numbers are found, not the numbers: from the same weights and the same
 /// calibration text, the same transform is made again.
@@ -9,8 +10,8 @@ public struct EquivalenceTransform: Hashable, Sendable, Codable {
     /// Every feature is divided by its own factor where it is produced and multiplied where it is
     /// read.
     case scaling
-    /// The features are turned by an orthogonal matrix where they are produced and back where they
-    /// are read.
+    /// The features are turned by an orthogonal matrix where they are produced, or before they are read
+    /// while the model runs, and back in the weights that read them.
     case rotation
     /// The features are turned by the Kronecker product of two orthogonal matrices that follow from
     /// the calibration text (FlatQuant, Sun et al. 2024, arXiv:2410.09426, without its training).

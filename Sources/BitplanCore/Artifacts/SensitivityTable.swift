@@ -232,12 +232,10 @@ extension SensitivityTable.Row {
       let value = entries[position].value
     else { return nil }
     let rowCount = operatorDescription.shape.outputFeatures
+    let branched = branch.flatMap { branch in branches?.first { $0.branch == branch } }
+    guard branch == nil || branched != nil else { return nil }
     guard let bands else { return value * Double(segment.rowCount) / Double(rowCount) }
-    var losses = bands.losses
-    if let branch {
-      guard let known = branches?.first(where: { $0.branch == branch }) else { return nil }
-      losses = known.losses
-    }
+    let losses = branched?.losses ?? bands.losses
     guard bands.rowOrder.count == rowCount, losses.indices.contains(position),
       losses[position].count == bands.count
     else { return value * Double(segment.rowCount) / Double(rowCount) }

@@ -76,13 +76,14 @@ public struct Rotation: Sendable {
         for j in i..<n {
           let product = (0..<n).reduce(0) { $0 + p[i * n + $1] * p[j * n + $1] }
           let distance = abs(product - (i == j ? 1 : 0))
-          if !(distance <= largest) { largest = distance }
+          guard distance.isFinite else { return .nan }
+          largest = max(largest, distance)
         }
       }
       return largest
     }
-    let ofSlow = slow.map { deviation($0, slowSize) } ?? 0
-    return ofSlow.isNaN ? ofSlow : max(ofSlow, deviation(fast, fastSize))
+    let (ofSlow, ofFast) = (slow.map { deviation($0, slowSize) } ?? 0, deviation(fast, fastSize))
+    return ofSlow.isNaN || ofFast.isNaN ? .nan : max(ofSlow, ofFast)
   }
 
   /// Multiply-adds that turning takes for every feature, beside the additions of the Hadamard matrix.

@@ -10,19 +10,26 @@ package struct ReproduceCommands {
   package init(plan: Plan, sensitivity: SensitivityTable?, profile: DeviceProfile?) {
     let base = Self.fileName(plan.model.name)
     var lines: [String] = []
+    let branches =
+      sensitivity?.options.branches.map {
+        " --branches \($0.map(\.identifier).joined(separator: ","))"
+      } ?? ""
     if let device = plan.device, !device.simulated {
       let threads = profile.map { " --threads \($0.key.threadCount)" } ?? ""
-      lines.append("plan profile --for MODEL\(threads) --out \(Self.fileName(device.name)).json")
+      lines.append(
+        "plan profile --for MODEL\(threads)\(branches) --out \(Self.fileName(device.name)).json")
     } else if let device = plan.device, let name = Self.catalogName(device.name) {
       lines.append(
-        "plan profile --device sim:\(name) --for MODEL --out \(Self.fileName(device.name)).json")
+        "plan profile --device sim:\(name) --for MODEL\(branches) --out \(Self.fileName(device.name)).json"
+      )
     }
     let calibration =
       sensitivity.map { " --calibration \(Self.quoted(SafeText.visible($0.calibration.name)))" }
       ?? ""
     let transforms =
-      sensitivity?.options.transforms.map { " --transforms \(Self.quoted($0))" } ?? ""
-    lines.append("plan measure MODEL\(calibration)\(transforms) --out \(base).sensitivity.json")
+      sensitivity.map { " --transforms \(Self.quoted($0.options.transforms ?? "none"))" } ?? ""
+    lines.append(
+      "plan measure MODEL\(calibration)\(transforms)\(branches) --out \(base).sensitivity.json")
     var search = ["plan search MODEL"]
     search += plan.budgets.map { "--budget \(Self.argument($0))" }
     search += Self.options(plan)

@@ -81,11 +81,14 @@ extension Workbench {
     let design = MaskDesign(
       operatorCount: model.operators.count, formats: formats, seed: request.seed,
       hasGradients: method == .salience)
+    // What nobody named and the model does not allow was not asked for.
+    let transforms =
+      request.transforms.isStandard && !model.canRotateDownInput ? .none : request.transforms
     let options = SensitivityTable.Options(
       method: method.rawValue, seed: request.seed,
       passCount: Self.passCount(method, design, model, formats),
       formats: formats, quantizer: quantizer.provenance,
-      transforms: request.transforms == .none ? nil : request.transforms.description,
+      transforms: transforms == .none ? nil : transforms.description,
       branches: try Self.branches(request.branches, method))
     let file =
       request.output.map { URL(filePath: $0) }
@@ -97,12 +100,12 @@ extension Workbench {
       progress.note("measure: reusing \(file.lastPathComponent)")
       return stored
     }
-    let (source, transforms) = try chosen(
-      request.transforms, source, windows, formats: formats, quantizer: quantizer,
+    let (changed, applied) = try chosen(
+      transforms, source, windows, formats: formats, quantizer: quantizer,
       seed: request.seed)
     var table = try measured(
-      source, windows, calibration: request.calibration, design, options, journalFile: file)
-    table.transforms = transforms.isEmpty ? nil : transforms
+      changed, windows, calibration: request.calibration, design, options, journalFile: file)
+    table.transforms = applied.isEmpty ? nil : applied
     try ArtifactOutput.write(table, to: file)
     return StoredSensitivity(
       table: table, file: file, sha256: try ArtifactFile.sha256(path: file.path))

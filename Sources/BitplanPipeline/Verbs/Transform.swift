@@ -31,8 +31,7 @@ extension Workbench {
     formats: [WeightFormat], quantizer: OperatorQuantizer.Method, seed: UInt64
   ) throws -> (source: ModelSource, transforms: [EquivalenceTransform]) {
     if let families = selection.families {
-      let isOut = selection.isStandard && !Self.canTake(families, source.model)
-      return try made(isOut ? [] : families, source, windows, formats, seed)
+      return try made(families, source, windows, formats, seed)
     }
     let candidates: [[TransformSelection.Family]] = [
       [.rotateOnline], [.scale], [.scale, .rotateOnline], [.rotate, .rotateValues],
