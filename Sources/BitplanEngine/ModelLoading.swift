@@ -35,6 +35,29 @@ extension Model {
       ignoredTensors: names.subtracting(wanted).sorted())
   }
 
+  /// The same float model with the weights of every layer's `down` read from its checkpoint each time
+  /// they are needed: where their inputs are turned, the turned weights take their place in memory.
+  ///
+  /// - Parameter checkpoint: what the model was loaded from.
+  public func readingDownWhenNeeded(from checkpoint: Checkpoint) -> Model {
+    var result = self
+    for layer in 0..<layerCount {
+      let index = architecture.downOperator(layer: layer)
+      let (name, shape) = (operators[index].name + ".weight", operators[index].shape)
+      result.weights[index] = .deferred(shape) {
+        do {
+          return FloatMatrix(
+            rows: shape.outputFeatures, columns: shape.inputFeatures,
+            values: try checkpoint.floats(
+              name, shape: [shape.outputFeatures, shape.inputFeatures]))
+        } catch {
+          preconditionFailure("'\(name)' was read before and is not there any more: \(error)")
+        }
+      }
+    }
+    return result
+  }
+
   /// Reads the tensors that stay float.
   static func vectors(
     _ descriptions: [VectorDescription], from checkpoint: Checkpoint

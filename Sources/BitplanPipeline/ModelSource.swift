@@ -26,6 +26,13 @@ public struct ModelSource: Sendable {
   /// The same checkpoint with another model made of it, such as a transformed one.
   func replacing(_ model: Model) -> ModelSource { ModelSource(checkpoint, model) }
 
+  /// The same source without the weights in memory that a selection of transforms replaces.
+  func leavingRoom(for selection: TransformSelection) -> ModelSource {
+    let online: Set<TransformSelection.Family> = [.rotateOnline, .kroneckerOnline]
+    guard let families = selection.families, !online.isDisjoint(with: families) else { return self }
+    return replacing(model.readingDownWhenNeeded(from: checkpoint))
+  }
+
   private init(_ checkpoint: Checkpoint, _ model: Model) {
     self.checkpoint = checkpoint
     self.model = model

@@ -103,12 +103,12 @@ extension Model {
 
   /// The float weights of an operator; transforms come before quantization.
   func floatMatrix(_ weights: OperatorWeights, _ index: Int) throws(EngineError) -> FloatMatrix {
-    guard case .float(let matrix, _) = weights else {
+    if case .packed = weights {
       throw EngineError(
         "operator '\(operators[index].name)' is packed, but transforms change float weights. "
           + "Transform the float checkpoint.")
     }
-    return matrix
+    return weights.floats
   }
 
   private static func scaled(

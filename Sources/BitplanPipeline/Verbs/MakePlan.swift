@@ -120,7 +120,7 @@ public struct PlanOutcome: Sendable {
 extension Workbench {
   /// Profiles and measures what is missing, solves, and writes the plan.
   public func makePlan(_ request: PlanRequest) throws(PipelineError) -> PlanOutcome {
-    let source = try ModelSource(path: request.model)
+    let source = try ModelSource(path: request.model).leavingRoom(for: request.transforms)
     let output = planFile(request, source)
     let inputs = try searchInputs(request, source, planFile: output)
     let outcome: PlanSearch.Outcome
