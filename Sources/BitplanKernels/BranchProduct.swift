@@ -4,8 +4,8 @@ internal import CBitplanKernels
 /// What a side branch makes of activations.
 ///
 /// The right factor of a low-rank branch meets the activations as the operator's codes do, the left
-/// one and outliers meet float values. The result does not depend on the
-/// instruction set, the batch or the number of threads.
+/// one and outliers meet float values. The result does not depend on the instruction set, the batch or
+/// the number of threads.
 extension KernelContext {
   /// `y += (branch) · x` for the tokens of `x`, whose shapes are those of the branch's operator.
   ///

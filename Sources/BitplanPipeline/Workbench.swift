@@ -16,6 +16,8 @@ public struct Workbench: Sendable {
   public let cancellation: Cancellation
   /// Statistics of the calibration text, for the next verb that needs them.
   let kept = KeptStatistics()
+  /// The rotated model, for the next verb that needs it.
+  let keptRotation = KeptRotation()
 
   /// Makes a workbench.
   ///

@@ -30,11 +30,7 @@ extension DeviceProfile {
       "measurements", describe: \.text)
     let branches = branches ?? []
     for (index, branch) in branches.enumerated() {
-      // The same numbers as a format's.
-      try Measurement(
-        format: .f16, shape: branch.shape, batch: branch.batch, seconds: branch.seconds,
-        spreadSeconds: branch.spreadSeconds, repeats: branch.repeats, joules: branch.joules
-      ).validate(check, "branches[\(index)]")
+      try branch.validate(check, "branches[\(index)]")
     }
     try check.unique(
       branches.map { Subject(weights: $0.branch, shape: $0.shape, batch: $0.batch) }, "branches",
@@ -62,7 +58,20 @@ extension DeviceProfile {
   }
 }
 
-extension DeviceProfile.Measurement {
+/// What timings of formats and of side branches have in common.
+private protocol Timing {
+  var shape: MatrixShape { get }
+  var batch: Int { get }
+  var seconds: Double { get }
+  var spreadSeconds: Double { get }
+  var repeats: Int { get }
+  var joules: Double? { get }
+}
+
+extension DeviceProfile.Measurement: Timing {}
+extension DeviceProfile.BranchMeasurement: Timing {}
+
+extension Timing {
   fileprivate func validate(_ check: ArtifactChecks, _ path: String) throws(ArtifactError) {
     try check.shape(
       outputFeatures: shape.outputFeatures, inputFeatures: shape.inputFeatures, "\(path).shape")

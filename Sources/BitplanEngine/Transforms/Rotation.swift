@@ -4,10 +4,11 @@ public import BitplanKernels
 /// An orthogonal matrix that mixes features and multiplies fast, since it is a Kronecker product: a row
 /// of features is seen as `[slowSize, fastSize]`, and both indices are turned by a matrix of their own.
 ///
-/// A seeded one mixes all features evenly: `R = S · (H ⊗ Q)`: random signs, then a Hadamard matrix of the largest power of two that divides
-/// the size, then a random orthogonal matrix of the odd rest (QuaRot, Ashkboos et al. 2024,
-/// arXiv:2404.00456, uses the same shape with tabulated Hadamard matrices of some odd multiples; a
-/// random one exists for all). The same size and seed give the same matrix on every machine.
+/// A seeded one mixes all features evenly: `R = S · (H ⊗ Q)`: random signs, then a Hadamard matrix of
+/// the largest power of two that divides the size, then a random orthogonal matrix of the odd rest
+/// (QuaRot, Ashkboos et al. 2024, arXiv:2404.00456, uses the same shape with tabulated Hadamard matrices
+/// of some odd multiples; a random one exists for all). The same size and seed give the same matrix on
+/// every machine.
 ///
 /// The last, small factors of `H` are multiplied out with `Q` into one dense matrix for the fast index:
 /// runs are then long enough for vectors. With both matrices given, `R = P₁ ⊗ P₂`.

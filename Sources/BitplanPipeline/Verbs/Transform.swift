@@ -19,9 +19,12 @@ extension Workbench {
     windows: @escaping () throws -> TokenWindows
   ) throws -> ModelSource {
     guard let transforms, !transforms.isEmpty else { return source }
-    progress.begin("transform", total: transforms.count)
-    let model = try modelTransforms(windows).apply(transforms, to: source.model)
-    progress.end("\(transforms.count) equivalence transforms")
+    let model = try keptRotation.model(of: source.model.identity, transforms) {
+      progress.begin("transform", total: transforms.count)
+      let model = try modelTransforms(windows).apply(transforms, to: source.model)
+      progress.end("\(transforms.count) equivalence transforms")
+      return model
+    }
     return source.replacing(model)
   }
 
