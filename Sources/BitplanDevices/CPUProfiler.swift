@@ -71,14 +71,11 @@ public struct CPUProfiler {
   ) rethrows -> [DeviceProfile.Measurement] {
     guard !cases.isEmpty else { return [] }
     let sorted = cases.sorted(by: Self.precedes)
-    let arena = WeightArena(
-      workingSetBytes: workingSetBytes,
-      largestOperatorBytes: sorted.map { $0.format.storedBytes($0.shape) }.max() ?? 0)
-    func timed(_ item: Case, batch: Int) -> TimedOperator {
-      TimedOperator(arena.copies(item.format, item.shape), batch: batch, context)
-    }
+    let probe = Case(format: sorted[0].format, shape: sorted[0].shape, batch: 1)
+    let timed = TimedOperator.operators(
+      sorted + [probe], workingSetBytes: workingSetBytes, context: context)
     let statistics = try statistics(
-      sorted.map { timed($0, batch: $0.batch) }, probe: timed(sorted[0], batch: 1), progress)
+      Array(timed.dropLast()), probe: timed[sorted.count], progress)
     return zip(sorted, statistics).map { item, found in
       DeviceProfile.Measurement(
         format: item.format, shape: item.shape, batch: item.batch, seconds: found.times.median,
@@ -161,9 +158,10 @@ public struct CPUProfiler {
       steady.count * 3 >= probes.count ? steady[...] : order.prefix((probes.count + 2) / 3))
   }
 
-  private static func precedes(_ a: Case, _ b: Case) -> Bool {
-    let left = (a.shape.outputFeatures, a.shape.inputFeatures, a.batch)
-    let right = (b.shape.outputFeatures, b.shape.inputFeatures, b.batch)
+  /// Decode first: many tokens at once leave the clock and the caches in another state.
+  static func precedes(_ a: Case, _ b: Case) -> Bool {
+    let left = (a.batch, a.shape.outputFeatures, a.shape.inputFeatures)
+    let right = (b.batch, b.shape.outputFeatures, b.shape.inputFeatures)
     return left == right ? a.format < b.format : left < right
   }
 }

@@ -12,7 +12,8 @@ public final class Activations {
   /// Rows of ``values`` that hold tokens.
   public private(set) var tokenCount: Int
 
-  private var forms: [Int: QuantizedActivations] = [:]
+  /// By group size: there are few, so that looking through them takes less than hashing.
+  private var forms: [(groupSize: Int, form: QuantizedActivations)] = []
   /// The two parts of 16-bit activations for every group size, and where their results meet.
   private var twoParts: [Int: Activations] = [:]
   private var partialOutputs: [Int: FloatMatrix] = [:]
@@ -117,12 +118,12 @@ public final class Activations {
     let packedSize = QuantizedActivations.packedGroupSize(groupSize)
     let order = context.kernels.table.activation_order(Int64(tokenCount), Int32(packedSize))
     let form: QuantizedActivations
-    if let existing = forms[groupSize] {
-      form = existing
+    if let place = forms.firstIndex(where: { $0.groupSize == groupSize }) {
+      form = forms[place].form
     } else {
       form = QuantizedActivations(
         groupSize: groupSize, inputFeatures: values.columns, placement: placement)
-      forms[groupSize] = form
+      forms.append((groupSize, form))
     }
     if form.version != version || form.order.block != order.block
       || form.order.depth != order.depth
@@ -233,15 +234,10 @@ internal final class QuantizedActivations: @unchecked Sendable {
     let kernels = context.kernels
     let blocks = blockCount
     let quantizeBlocks: @Sendable (Int, Int) -> Void = { [self] begin, end in
-      values.withUnsafeBufferPointer { values in
-        withActivations { form in
-          var (form, table) = (form, kernels.table)
-          bp_quantize(
-            &table, values.baseAddress, Int64(inputFeatures), Int64(inputFeatures), &form,
-            Int64(begin),
-            Int64(end))
-        }
-      }
+      var (form, table) = (view, kernels.table)
+      bp_quantize(
+        &table, values.base, Int64(inputFeatures), Int64(inputFeatures), &form, Int64(begin),
+        Int64(end))
     }
     let threads = context.pool.threadCount
     if threads == 1 || blocks < 2 || tokens * inputFeatures < KernelContext.parallelQuantization {
@@ -257,20 +253,19 @@ internal final class QuantizedActivations: @unchecked Sendable {
   func dequantize(into target: FloatMatrix, at row: Int, _ context: KernelContext) {
     let (columns, tokens, groupSize) = (inputFeatures, tokens, groupSize)
     let dequantizeToken: @Sendable (Int, Int) -> Void = { [self] token, _ in
-      withActivations { form in
-        target.withUnsafeMutableBufferPointer { target in
-          let (block, depth, groups) = (Int(form.block), Int(form.depth), Int(form.groups))
-          let steps = groups * groupSize / depth
-          let first = (row + token) * columns
-          for begin in stride(from: 0, to: columns, by: depth) {
-            let code = ((token / block * steps + begin / depth) * block + token % block) * depth
-            let scale =
-              form.scales[
-                isPerToken
-                  ? token : (token / block * groups + begin / groupSize) * block + token % block]
-            for place in 0..<min(depth, columns - begin) {
-              target[first + begin + place] = Float(form.codes[code + place]) * scale
-            }
+      let form = view
+      target.withUnsafeMutableBufferPointer { target in
+        let (block, depth, groups) = (Int(form.block), Int(form.depth), Int(form.groups))
+        let steps = groups * groupSize / depth
+        let first = (row + token) * columns
+        for begin in stride(from: 0, to: columns, by: depth) {
+          let code = ((token / block * steps + begin / depth) * block + token % block) * depth
+          let scale =
+            form.scales[
+              isPerToken
+                ? token : (token / block * groups + begin / groupSize) * block + token % block]
+          for place in 0..<min(depth, columns - begin) {
+            target[first + begin + place] = Float(form.codes[code + place]) * scale
           }
         }
       }
@@ -279,20 +274,13 @@ internal final class QuantizedActivations: @unchecked Sendable {
       tokens, isWorthwhile: tokens * columns >= KernelContext.parallelQuantization, dequantizeToken)
   }
 
-  /// Calls `body` with the C view. No pointer must leave the closure.
-  func withActivations<Result>(_ body: (bp_activations) -> Result) -> Result {
-    codes.withUnsafeMutableBytes { codes in
-      scales.withUnsafeMutableBytes { scales in
-        negatedSums.withUnsafeMutableBytes { sums in
-          body(
-            bp_activations(
-              codes: codes.baseAddress?.assumingMemoryBound(to: Int8.self),
-              scales: scales.baseAddress?.assumingMemoryBound(to: Float.self),
-              negated_sums: sums.baseAddress?.assumingMemoryBound(to: Int32.self),
-              tokens: Int64(tokens), groups: Int64(groups), group_size: Int32(groupSize),
-              block: order.block, depth: order.depth, per_token: isPerToken ? 1 : 0))
-        }
-      }
-    }
+  /// The C view, valid until the codes are quantized anew.
+  var view: bp_activations {
+    bp_activations(
+      codes: codes.address.assumingMemoryBound(to: Int8.self),
+      scales: scales.address.assumingMemoryBound(to: Float.self),
+      negated_sums: negatedSums.address.assumingMemoryBound(to: Int32.self),
+      tokens: Int64(tokens), groups: Int64(groups), group_size: Int32(groupSize),
+      block: order.block, depth: order.depth, per_token: isPerToken ? 1 : 0)
   }
 }

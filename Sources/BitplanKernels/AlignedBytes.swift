@@ -19,6 +19,9 @@ public final class AlignedBytes: ByteRegion, @unchecked Sendable {
     allocation = Allocation(byteCount: count, placement: placement)
   }
 
+  /// Where the bytes are while the object lives.
+  internal var address: UnsafeMutableRawPointer { allocation.base }
+
   deinit { allocation.deallocate() }
 
   /// Calls `body` with the bytes. The pointer must not leave the closure.

@@ -9,7 +9,7 @@ public final class FloatMatrix: @unchecked Sendable {
   /// Columns: features for activations, input features for weights.
   public let columns: Int
   private let allocation: Allocation
-  private let base: UnsafeMutablePointer<Float>
+  @usableFromInline internal let base: UnsafeMutablePointer<Float>
 
   /// Allocates a matrix of zeros.
   public convenience init(rows: Int, columns: Int) {
@@ -53,14 +53,14 @@ public final class FloatMatrix: @unchecked Sendable {
   public var values: [Float] { Array(UnsafeBufferPointer(start: base, count: rows * columns)) }
 
   /// Calls `body` with all elements. The pointer must not leave the closure.
-  public func withUnsafeBufferPointer<Result>(
+  @inlinable public func withUnsafeBufferPointer<Result>(
     _ body: (UnsafeBufferPointer<Float>) throws -> Result
   ) rethrows -> Result {
     try body(UnsafeBufferPointer(start: base, count: rows * columns))
   }
 
   /// Calls `body` with all elements, writable. The pointer must not leave the closure.
-  public func withUnsafeMutableBufferPointer<Result>(
+  @inlinable public func withUnsafeMutableBufferPointer<Result>(
     _ body: (UnsafeMutableBufferPointer<Float>) throws -> Result
   ) rethrows -> Result {
     try body(UnsafeMutableBufferPointer(start: base, count: rows * columns))

@@ -11,7 +11,7 @@ public final class KernelContext: Sendable {
   /// Activations (tokens × input features) from which quantizing them is worth a hand-over.
   internal static let parallelQuantization = 1 << 15
   /// Multiply-adds from which a multiplication is worth a hand-over between threads.
-  internal static let parallelMultiplication = 1 << 17
+  internal static let parallelMultiplication = 1 << 18
 
   /// Pairs kernels with threads.
   public init(kernels: KernelSet, pool: ThreadPool) {
@@ -57,32 +57,39 @@ public final class KernelContext: Sendable {
     _ weights: PackedOperator, tokens: Int, scratch: Activations, into y: FloatMatrix,
     activations: (_ groupSize: Int) -> Activations
   ) {
-    let table = kernels.table
-    var forms: [Int: QuantizedActivations] = [:]
-    var values: FloatMatrix?
-    var scratchBytes = 0
-    for segment in weights.segments {
-      let size = segment.matrix.format.activationGroupSize
-      if segment.matrix.format.coding == .float16 {
-        values = activations(size).values
-        continue
-      }
-      if forms[size] == nil { forms[size] = activations(size).quantized(groupSize: size, self) }
-      let needed = segment.matrix.withMatrix { matrix in
-        var (matrix, table) = (matrix, table)
-        return bp_scratch_bytes(&table, &matrix, Int64(tokens))
-      }
-      scratchBytes = max(scratchBytes, needed)
-    }
+    let (table, kernels) = (weights.table, kernels.table)
     let work = weights.shape.weightCount * tokens
     let threads = work < Self.parallelMultiplication ? 1 : pool.threadCount
-    let job = Multiplication(
-      weights: weights, forms: forms, values: values ?? scratch.values, tokens: tokens, output: y,
-      scratch: scratch.scratch(threads: threads, byteCount: scratchBytes), table: table)
-    if threads == 1 {
-      job.run(thread: 0, of: 1)
-    } else {
-      pool.run { job.run(thread: $0, of: threads) }
+    withUnsafeTemporaryAllocation(of: bp_activations.self, capacity: table.groupSizes.count) {
+      forms in
+      var values = scratch.values
+      for (place, size) in table.groupSizes.enumerated() {
+        let source = activations(size)
+        if size == 1 { values = source.values }
+        forms.initializeElement(
+          at: place, to: size == 1 ? bp_activations() : source.quantized(groupSize: size, self).view
+        )
+      }
+      withUnsafePointer(to: kernels) { kernels in
+        var scratchBytes = 0
+        for entry in table.entries where entry.float16 == nil {
+          scratchBytes = max(
+            scratchBytes,
+            withUnsafePointer(to: entry.matrix) { bp_scratch_bytes(kernels, $0, Int64(tokens)) })
+        }
+        let job = Multiplication(
+          table: table, forms: forms, values: values.base, tokens: tokens, output: y.base,
+          outputFeatures: y.columns,
+          scratch: scratch.scratch(threads: threads, byteCount: scratchBytes), kernels: kernels)
+        // The job points into all of these.
+        withExtendedLifetime((weights, scratch, values, y)) {
+          if threads == 1 {
+            job.run(thread: 0, of: 1)
+          } else {
+            pool.run { job.run(thread: $0, of: threads) }
+          }
+        }
+      }
     }
   }
 

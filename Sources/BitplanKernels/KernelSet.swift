@@ -11,7 +11,7 @@ public struct KernelSet: Sendable {
   /// Identifies the kernels' arithmetic, layout and speed; part of every profile's key.
   ///
   /// To be increased by one whenever a kernel, the packed layout or the thread pool changes.
-  public static let build = "8"
+  public static let build = "9"
 
   /// A copy of the C library's table, which holds nothing but constants.
   internal nonisolated(unsafe) let table: bp_kernels

@@ -4,41 +4,42 @@ internal import CBitplanKernels
 /// One multiplication, divided statically among threads.
 ///
 /// `@unchecked Sendable`: inputs are only read; every thread writes its own rows of the output for
-/// its own tokens, and its own piece of scratch memory.
+/// its own tokens, and its own piece of scratch memory. Whoever makes one keeps alive what it points
+/// to.
 internal struct Multiplication: @unchecked Sendable {
-  let weights: PackedOperator
-  let forms: [Int: QuantizedActivations]
-  let values: FloatMatrix
+  let table: SegmentTable
+  /// The activations in the table's group sizes.
+  let forms: UnsafeMutableBufferPointer<bp_activations>
+  /// What `f16` weights are multiplied by.
+  let values: UnsafePointer<Float>
   let tokens: Int
-  let output: FloatMatrix
+  let output: UnsafeMutablePointer<Float>
+  let outputFeatures: Int
   let scratch: [AlignedBytes]
-  let table: bp_kernels
+  let kernels: UnsafePointer<bp_kernels>
 
   /// Tiles that a thread should take together.
   private static let tileRun = 2
 
   /// Does share `thread` of `threads`.
   func run(thread: Int, of threads: Int) {
-    let tiles = weights.segments.reduce(0) { $0 + $1.matrix.layout.tileCount }
+    let scratch = scratch[thread].address
+    let entries = table.entries
     // Where there are too few tiles to share, the tokens are shared instead.
-    if tokens > 8, tiles < 2 * Self.tileRun * threads, threads > 1 {
-      for segment in weights.segments {
-        let tiles = segment.matrix.layout.tileCount
-        multiply(
-          segment, tiles: 0..<tiles, share: thread, of: threads, scratch: scratch[thread])
+    if threads == 1 || (tokens > 8 && table.tileCount < 2 * Self.tileRun * threads) {
+      for entry in entries {
+        multiply(entry, tiles: 0..<entry.tileCount, share: thread, of: threads, scratch)
       }
       return
     }
-    let total = weights.segments.reduce(0) { $0 + $1.matrix.layout.tileCount * cost($1) }
+    let total = entries.reduce(0) { $0 + $1.tileCount * cost($1) }
     let (begin, end) = (total * thread / threads, total * (thread + 1) / threads)
     var offset = 0
-    for segment in weights.segments {
-      let (tiles, cost) = (segment.matrix.layout.tileCount, cost(segment))
+    for entry in entries {
+      let (tiles, cost) = (entry.tileCount, cost(entry))
       let range =
         boundary(begin - offset, cost, tiles)..<boundary(end - offset, cost, tiles)
-      if !range.isEmpty {
-        multiply(segment, tiles: range, share: 0, of: 1, scratch: scratch[thread])
-      }
+      if !range.isEmpty { multiply(entry, tiles: range, share: 0, of: 1, scratch) }
       offset += tiles * cost
     }
   }
@@ -53,61 +54,35 @@ internal struct Multiplication: @unchecked Sendable {
   /// Relative time of one tile: multiplications where they are the limit; where memory is, bytes, and
   /// what further tokens add to them. Measured with 8 tokens, a tile of 2, 4, 6 and 8 bits takes times
   /// that grow as its bits plus half a bit a token do.
-  private func cost(_ segment: PackedOperator.Segment) -> Int {
-    let layout = segment.matrix.layout
-    if tokens <= 8 {
-      return layout.groupCount * (layout.codeBytesPerGroup + tokens * layout.format.groupSize)
-    }
-    switch layout.format.coding {
-    case .float16: return 4
-    case .affine, .symmetric, .nonlinear, .blockFloat, .perRow, .twoLevel, .binary: return 1
-    }
+  private func cost(_ entry: SegmentTable.Entry) -> Int {
+    if tokens > 8 { return entry.float16 == nil ? 1 : 4 }
+    if entry.float16 != nil { return table.inputFeatures * (32 + tokens) }
+    return Int(entry.matrix.groups)
+      * (entry.codeBytesPerGroup + tokens * Int(entry.matrix.group_size))
   }
 
   /// Multiplies some tiles of a segment by share `share` of the tokens.
   private func multiply(
-    _ segment: PackedOperator.Segment, tiles: Range<Int>, share: Int, of shares: Int,
-    scratch: AlignedBytes
+    _ entry: SegmentTable.Entry, tiles: Range<Int>, share: Int, of shares: Int,
+    _ scratch: UnsafeMutableRawPointer
   ) {
-    withOutput(segment) { output in
-      var output = output
-      let (first, last) = (Int64(tiles.lowerBound), Int64(tiles.upperBound))
-      let shape = segment.matrix.shape
-      guard let form = forms[segment.matrix.format.activationGroupSize] else {
-        values.withUnsafeBufferPointer { values in
-          segment.matrix.withFloat16 { weights in
-            table.multiply_float16(
-              weights, Int64(shape.outputFeatures), Int64(shape.inputFeatures),
-              values.baseAddress, Int64(shape.inputFeatures), &output, first, last,
-              Int64(tokens * share / shares), Int64(tokens * (share + 1) / shares))
-          }
-        }
-        return
-      }
-      let blocks = form.blockCount
-      segment.matrix.withMatrix { matrix in
-        form.withActivations { activations in
-          scratch.withUnsafeMutableBytes { scratch in
-            var (table, matrix, activations) = (table, matrix, activations)
-            bp_multiply(
-              &table, &matrix, &activations, &output, first, last, Int64(blocks * share / shares),
-              Int64(blocks * (share + 1) / shares), scratch.baseAddress)
-          }
-        }
-      }
+    var output = bp_output(
+      values: output, stride: Int64(outputFeatures), row_map: entry.rowMap)
+    let (first, last) = (Int64(tiles.lowerBound), Int64(tiles.upperBound))
+    if let weights = entry.float16 {
+      let inputFeatures = Int64(table.inputFeatures)
+      kernels.pointee.multiply_float16(
+        weights, entry.matrix.rows, inputFeatures, values, inputFeatures, &output, first, last,
+        Int64(tokens * share / shares), Int64(tokens * (share + 1) / shares))
+      return
     }
-  }
-
-  /// Calls `body` with where the results of `segment` go. No pointer must leave the closure.
-  private func withOutput(_ segment: PackedOperator.Segment, _ body: (bp_output) -> Void) {
-    output.withUnsafeMutableBufferPointer { values in
-      let stride = Int64(output.columns)
-      if let map = segment.rowMap {
-        map.withUnsafeBufferPointer {
-          body(bp_output(values: values.baseAddress, stride: stride, row_map: $0.baseAddress))
-        }
-      } else {
-        body(bp_output(values: values.baseAddress, stride: stride, row_map: nil))
+    let form = forms[entry.form]
+    let blocks = (Int(form.tokens) + Int(form.block) - 1) / Int(form.block)
+    withUnsafePointer(to: entry.matrix) { matrix in
+      withUnsafePointer(to: form) { form in
+        bp_multiply(
+          kernels, matrix, form, &output, first, last, Int64(blocks * share / shares),
+          Int64(blocks * (share + 1) / shares), scratch)
       }
     }
   }

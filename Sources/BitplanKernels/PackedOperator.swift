@@ -22,6 +22,8 @@ public struct PackedOperator: Sendable {
       precondition(branch.map { $0.shape == shape } ?? true, "a branch of the operator's shape")
     }
   }
+  /// The segments as kernels read them.
+  internal let table: SegmentTable
   /// Segment and packed row of every output feature; empty when there is one segment in place.
   private let places: [(segment: Int32, row: Int32)]
 
@@ -29,6 +31,7 @@ public struct PackedOperator: Sendable {
   public init(_ matrix: PackedMatrix) {
     shape = matrix.shape
     segments = [Segment(matrix: matrix, rowMap: nil)]
+    table = SegmentTable(segments)
     places = []
   }
 
@@ -83,6 +86,7 @@ public struct PackedOperator: Sendable {
     }
     self.shape = shape
     self.segments = result
+    table = SegmentTable(result)
     self.places = places
   }
 

@@ -30,7 +30,7 @@ public final class ThreadPool: Sendable {
   public init(threadCount: Int) {
     precondition(threadCount > 0, "a pool has at least the calling thread")
     self.threadCount = threadCount
-    let state = State(spins: threadCount <= Self.availableProcessorCount ? 1_500 : 0)
+    let state = State(spins: threadCount <= Self.availableProcessorCount ? 10_000 : 0)
     self.state = state
     workers = (1..<max(1, threadCount)).map { Worker(index: $0, state: state) }
   }

@@ -73,7 +73,8 @@ struct OnlineTransformTimer {
   let context: KernelContext
   let cancellation: Cancellation
 
-  private static let samples = 31
+  /// So many that they take longer than other tenants of a machine hold it up at once.
+  private static let samples = 301
   /// Floats that one sample turns, at least, so that the clock's grain does not show.
   private static let sampleFloats = 1 << 17
 

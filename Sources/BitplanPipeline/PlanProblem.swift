@@ -48,8 +48,8 @@ struct PlanProblem {
   let demands: PlanDemands?
   /// What each operator's side branches add to a pass, where there is a profile.
   let branchCosts: [[SideBranch: BranchCost]]
-  /// Decode and prefill seconds of every segment of an operator past its first.
-  let extraSegmentSeconds: [Double]
+  /// Decode and prefill seconds of a segment past the first of an operator inside the layers.
+  private let extraSegmentSeconds: [Double]
   /// Bytes of the KV cache, which count towards byte budgets.
   let keyValueBytes: Int
   let decodeCorrection: DeviceProfile.Correction?
@@ -118,12 +118,13 @@ struct PlanProblem {
       let indices = try Self.formatIndices(demand.formats, row, sensitivity.options.formats)
       let uniform = try Self.uniformCandidates(row, indices, profile)
       wholes.append(uniform)
+      let extra = Self.extraSeconds(extraSegmentSeconds, row.operatorDescription)
       let isMixed =
         granularity == .feature && !demand.isWhole && row.bands != nil && indices.count > 1
       var candidates = uniform
       if isMixed, let bands = row.bands {
         candidates = try Self.featureCandidates(
-          row, bands, indices, uniform, hasTimes: profile != nil, extraSeconds: extraSegmentSeconds)
+          row, bands, indices, uniform, hasTimes: profile != nil, extraSeconds: extra)
       }
       var costs: [SideBranch: BranchCost] = [:]
       for branched in row.branches ?? [] where branches.contains(branched.branch) {
@@ -131,7 +132,7 @@ struct PlanProblem {
         costs[branched.branch] = cost
         candidates += try Self.branchedCandidates(
           row, branched, cost, indices, profile, isMixed: isMixed,
-          extraSeconds: extraSegmentSeconds)
+          extraSeconds: extra)
       }
       branchCosts.append(costs)
       all.append(candidates)
@@ -208,7 +209,6 @@ struct PlanProblem {
       }
     }
     let hasJoules = uniform.allSatisfy { $0.decodeJoules != nil }
-    let tiles = Double(PackedLayout(formats[0], shape).tileCount)
     let points: [Frontier.Point]
     do {
       points = try Frontier.build(
@@ -218,9 +218,7 @@ struct PlanProblem {
         guard hasTimes, let whole = uniform.first(where: { $0.formats[0] == format }) else {
           return []
         }
-        // Kernels work tile by tile, so a segment takes its share of the tiles.
-        let share =
-          Double((rowCount + PackedLayout.tileHeight - 1) / PackedLayout.tileHeight) / tiles
+        let share = PassCases.share(of: rowCount, shape)
         // Every segment is charged as an extra one here, and the first is let off below.
         return [
           (whole.decodeSeconds ?? 0) * share + extra[0],
@@ -238,6 +236,22 @@ struct PlanProblem {
         decodeSeconds: hasTimes ? max(0, point.seconds[0] - extra[0]) : nil,
         prefillSeconds: hasTimes ? max(0, point.seconds[1] - extra[1]) : nil,
         decodeJoules: hasTimes && hasJoules ? point.seconds[2] : nil)
+    }
+  }
+
+  /// Decode and prefill seconds of every segment of an operator past its first.
+  func extraSeconds(of description: OperatorDescription) -> [Double] {
+    Self.extraSeconds(extraSegmentSeconds, description)
+  }
+
+  private static func extraSeconds(
+    _ seconds: [Double], _ description: OperatorDescription
+  ) -> [Double] {
+    switch description.role {
+    case .linear: seconds
+    // One token, whatever the pass.
+    case .head, .tiedEmbedding: [seconds[0], seconds[0]]
+    case .embedding: [0, 0]
     }
   }
 

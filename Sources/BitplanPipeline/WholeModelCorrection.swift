@@ -9,36 +9,44 @@ struct WholeModelCorrection {
   let workbench: Workbench
   let model: Model
 
-  /// One whole pass beside the sum of its operators' times.
+  /// One whole pass beside the sum of its operators' times, both as if the machine were as fast as when
+  /// the profile was made.
   private struct Sample {
     let sum: Double
     let whole: Double
   }
+
+  /// One way to run the model.
+  private struct Variant {
+    let formats: [WeightFormat]
+    var activations = ActivationFormat.int8
+  }
+
+  /// Packed bytes of variants that are in memory, and run in turn, at once.
+  private static let bytesAtOnce = 1 << 30
 
   /// `profile` with corrections for the model.
   func added(to profile: DeviceProfile) throws -> DeviceProfile {
     let available = Set(profile.measurements.map(\.format))
     let uniform = chosen(["int3_g64", "int4_g128", "int6_g64", "int8_g128s"], of: available)
     let mixed = chosen(["int3_g128", "int4_g64", "int5_g128"], of: available)
-    workbench.progress.begin("whole model", total: uniform.count + 2)
-    var samples: [Int: [Sample]] = [:]
-    for (index, format) in uniform.enumerated() {
-      workbench.progress.advance(index, of: uniform.count + 2)
-      for (batch, sample) in try run(profile, formats: [format]) {
-        samples[batch, default: []].append(sample)
-      }
-    }
-    let segmented = mixed.count > 1 ? try run(profile, formats: mixed) : [:]
-    workbench.progress.advance(uniform.count + 1, of: uniform.count + 2)
     let middle = uniform.count > 1 ? uniform[1] : uniform[0]
-    let wide = try run(profile, formats: [middle], activations: .int16)
-    let extra = model.operators.reduce(0) { $0 + segments($1, mixed).count - 1 }
+    let variants =
+      uniform.map { Variant(formats: [$0]) } + [
+        Variant(formats: [middle], activations: .int16), Variant(formats: mixed),
+      ]
+    let samples = try run(profile, variants)
+    let (wide, segmented) = (samples[uniform.count], samples[uniform.count + 1])
+    let extra = model.operators.reduce(0) {
+      $0 + ($1.isMultiplied ? segments($1, mixed).count - 1 : 0)
+    }
     var corrections = profile.corrections.filter {
       $0.architectureSHA256 != model.architectureSHA256
     }
     let turning = OnlineTransformTimer(
       context: workbench.context, cancellation: workbench.cancellation)
-    for (batch, points) in samples.sorted(by: { $0.key < $1.key }) {
+    for batch in samples[0].keys.sorted() {
+      let points = samples.prefix(uniform.count).compactMap { $0[batch] }
       let (factor, fixed) = CorrectionFit.fit(points.map { ($0.sum, $0.whole) })
       let perSegment = segmented[batch].map {
         max(0, (($0.whole - fixed) / factor - $0.sum) / Double(max(1, extra)))
@@ -54,7 +62,6 @@ struct WholeModelCorrection {
           inputRotationSeconds: try turning.seconds(model, .seeded, batch: batch),
           inputKroneckerSeconds: try turning.seconds(model, .kronecker, batch: batch)))
     }
-    workbench.progress.end("corrections for \(samples.count) batch sizes")
     var result = profile
     result.corrections = corrections
     return result
@@ -65,35 +72,71 @@ struct WholeModelCorrection {
     return formats.count > 1 ? formats : Array(available.sorted().prefix(names.count))
   }
 
-  /// Tiles of an operator dealt out over the formats, as a plan by output features does; one format
-  /// where the operator keeps one.
+  /// Rows of an operator dealt out over the formats as a plan by output features deals them: whole tiles
+  /// of each, neighbours mostly apart. One format where there are too few rows.
   private func segments(
     _ description: OperatorDescription, _ formats: [WeightFormat]
   ) -> [Plan.Segment] {
     let rows = description.shape.outputFeatures
-    let tiles = PackedLayout(formats.first ?? .f16, description.shape).tileCount
-    guard description.role == .linear, tiles >= formats.count, formats.count > 1 else {
+    let height = PackedLayout.tileHeight
+    let tiles = (rows + height - 1) / height
+    guard tiles >= formats.count, formats.count > 1 else {
       return [Plan.Segment(format: formats.first ?? .f16, rows: [0..<rows])]
     }
-    let height = PackedLayout.tileHeight
+    let order = formats.indices.flatMap { Array(stride(from: $0, to: rows, by: formats.count)) }
     return formats.enumerated().map { index, format in
-      let ranges = stride(from: index, to: tiles, by: formats.count).map {
-        $0 * height..<min(($0 + 1) * height, rows)
-      }
-      return Plan.Segment(format: format, rows: ranges)
+      let begin = tiles * index / formats.count * height
+      let end = min(tiles * (index + 1) / formats.count * height, rows)
+      return Plan.Segment(format: format, rows: order[begin..<end].sorted().map { $0..<$0 + 1 })
     }
   }
 
-  /// Times the model with every operator in these formats.
-  private func run(
-    _ profile: DeviceProfile, formats: [WeightFormat], activations: ActivationFormat = .int8
+  /// Times the model in every variant, by batch.
+  private func run(_ profile: DeviceProfile, _ variants: [Variant]) throws -> [[Int: Sample]] {
+    let timer = WholeModelTimer(context: workbench.context, cancellation: workbench.cancellation)
+    workbench.progress.begin("whole model", total: variants.count)
+    var samples: [[Int: Sample]] = []
+    var waiting: [WholeModelTimer.Subject] = []
+    func runWaiting() throws {
+      let times = try timer.measure(waiting, workingSetBytes: profile.workingSetBytes)
+      for (subject, times) in zip(waiting, times) {
+        samples.append(try self.samples(times, subject.cases.sums(profile)))
+      }
+      waiting = []
+      workbench.progress.advance(samples.count, of: variants.count)
+    }
+    for variant in variants {
+      let subject = try packed(variant)
+      let bytes = waiting.reduce(subject.model.packedBytes) { $0 + $1.model.packedBytes }
+      if !waiting.isEmpty, bytes > Self.bytesAtOnce { try runWaiting() }
+      waiting.append(subject)
+    }
+    try runWaiting()
+    workbench.progress.end("\(variants.count) ways to run it")
+    return samples
+  }
+
+  private func samples(
+    _ times: [Int: WholeModelTimer.Times], _ sums: [Int: Double]
   ) throws -> [Int: Sample] {
+    try Dictionary(
+      uniqueKeysWithValues: times.map { batch, times in
+        guard let sum = sums[batch] else {
+          throw PipelineError(.internalFailure, "the profile lacks a time of the model's operators")
+        }
+        return (batch, Sample(sum: sum, whole: sum * times.overOperators))
+      })
+  }
+
+  /// The model with every operator in the variant's formats.
+  private func packed(_ variant: Variant) throws -> WholeModelTimer.Subject {
     let quantizer = RoundToNearest(pool: workbench.context.pool)
+    let segments = model.operators.map { self.segments($0, variant.formats) }
     var packed: [PackedOperator] = []
     for (index, description) in model.operators.enumerated() {
       try workbench.cancellation.check()
       let weights = model.floatWeights(of: index)
-      let parts = segments(description, formats).map { segment in
+      let parts = segments[index].map { segment in
         (
           matrix: PackedMatrix(
             packing: quantizer.quantize(weights, rows: segment.rows, as: segment.format)),
@@ -104,31 +147,11 @@ struct WholeModelCorrection {
         parts.count == 1
         ? PackedOperator(parts[0].matrix)
         : try PackedOperator(shape: description.shape, segments: parts)
-      whole.activations = activations
+      whole.activations = variant.activations
       packed.append(whole)
     }
-    let timer = WholeModelTimer(context: workbench.context, cancellation: workbench.cancellation)
-    var result: [Int: Sample] = [:]
-    for (batch, whole) in try timer.measure(model.replacingAll(with: packed)) {
-      result[batch] = Sample(sum: try operatorSum(profile, formats, batch), whole: whole)
-    }
-    return result
-  }
-
-  private func operatorSum(
-    _ profile: DeviceProfile, _ formats: [WeightFormat], _ batch: Int
-  ) throws -> Double {
-    var sum = 0.0
-    for description in model.operators {
-      for segment in segments(description, formats) {
-        guard let seconds = profile.seconds(segment.format, description, batch: batch) else {
-          throw PipelineError(
-            .internalFailure, "no time for \(segment.format) at \(description.shape)")
-        }
-        sum += seconds * Double(segment.rowCount) / Double(description.shape.outputFeatures)
-      }
-    }
-    return sum
+    return WholeModelTimer.Subject(
+      model: model.replacingAll(with: packed), cases: PassCases(model.operators, segments))
   }
 }
 

@@ -3,66 +3,123 @@ internal import BitplanDevices
 internal import BitplanEngine
 internal import BitplanKernels
 
-/// Times whole passes of a model: one decoded token, and a prefill.
+/// Times whole passes of a model, one decoded token and a prefill, in turn with its operators alone.
+///
+/// Within minutes a shared machine changes its speed by more than what times are compared to find
+/// out. The ratio of a pass to its operators, timed right before it, keeps still.
 struct WholeModelTimer {
   let context: KernelContext
   let cancellation: Cancellation
 
-  /// Decode steps of one sample.
-  private static let decodeSteps = 16
-  private static let samples = 31
+  /// One kind of pass.
+  struct Times {
+    /// Seconds of a pass, undisturbed.
+    let seconds: Double
+    /// The same over the seconds of its operators alone in the same rounds.
+    let overOperators: Double
+  }
 
-  /// Seconds by batch, undisturbed: 1 is one decoded token after a short prompt.
-  func measure(_ model: Model) throws -> [Int: Double] {
-    let tokens = PlanProblem.prefillTokens
-    guard model.maximumTokens >= tokens else { return [:] }
-    var generator = SeededGenerator(state: 3)
-    let prompt = (0..<tokens).map { _ in Int.random(in: 0..<model.vocabularySize, using: &generator)
+  private static let rounds = 61
+  /// Large models are steadier and slower: after these, rounds end when the time is over.
+  private static let fewestRounds = 5
+  private static let mostSecondsAModel = 10.0
+
+  /// A packed model and the operators that its passes consist of.
+  struct Subject {
+    let model: Model
+    let cases: PassCases
+  }
+
+  /// Times of each of `subjects`, by batch: 1 is one decoded token after a short prompt. None for models
+  /// that take fewer tokens than a prefill has.
+  ///
+  /// - Parameter workingSetBytes: packed bytes that operators are read through while they are timed.
+  func measure(_ subjects: [Subject], workingSetBytes: Int) throws -> [[Int: Times]] {
+    guard subjects.allSatisfy({ $0.model.maximumTokens >= PlanProblem.prefillTokens }) else {
+      return subjects.map { _ in [:] }
     }
-    switch model.objective {
-    case .sentenceEmbedding:
-      let session = Session(model, context: context, capacity: tokens)
-      return [
-        1: try repeated { _ = try session.embed([prompt[0]]) },
-        tokens: try repeated { _ = try session.embed(prompt) },
-      ]
-    case .nextToken:
-      let session = Session(model, context: context, capacity: tokens + Self.decodeSteps)
-      var decode: [Double] = []
-      var prefill: [Double] = []
-      for _ in 0..<Self.samples {
+    let passes = subjects.map { Passes($0.model, context) }
+    let operators = CaseTimer(
+      subjects.reduce(into: []) { $0.formUnion($1.cases.all) }, workingSetBytes: workingSetBytes,
+      context: context)
+    var samples = subjects.map { _ in Samples() }
+    let watch = Stopwatch()
+    for round in 0..<Self.rounds {
+      let isOver = watch.seconds > Self.mostSecondsAModel * Double(subjects.count)
+      if round >= Self.fewestRounds, isOver { break }
+      for (index, subject) in subjects.enumerated() {
         try cancellation.check()
-        session.reset()
-        let watch = Stopwatch()
-        _ = try session.forward(prompt, lastOnly: true)
-        prefill.append(watch.seconds)
-        session.reset()
-        _ = try session.forward(Array(prompt.prefix(8)), lastOnly: true)
-        let steps = Stopwatch()
-        for step in 0..<Self.decodeSteps { _ = try session.forward([prompt[step]], lastOnly: true) }
-        decode.append(steps.seconds / Double(Self.decodeSteps))
+        for batch in PassCases.batches {
+          for (item, seconds) in operators.sample(subject.cases.new(atBatch: batch)) {
+            samples[index].cases[item, default: []].append(seconds)
+          }
+          samples[index].passes[batch, default: []].append(try passes[index].seconds(batch: batch))
+        }
       }
-      return [
-        1: Self.undisturbed(decode),
-        tokens: Self.undisturbed(prefill),
-      ]
+    }
+    return zip(subjects, samples).map { subject, samples in
+      let sums = subject.cases.sums { samples.cases[$0].map(Self.undisturbed) }
+      return samples.passes.reduce(into: [:]) { result, item in
+        let seconds = Self.undisturbed(item.value)
+        result[item.key] = sums[item.key].map {
+          Times(seconds: seconds, overOperators: seconds / $0)
+        }
+      }
     }
   }
 
-  private func repeated(_ body: () throws -> Void) throws -> Double {
-    var values: [Double] = []
-    for _ in 0..<Self.samples {
-      try cancellation.check()
-      let watch = Stopwatch()
-      try body()
-      values.append(watch.seconds)
-    }
-    return Self.undisturbed(values)
+  /// Seconds round by round.
+  private struct Samples {
+    var cases: [CPUProfiler.Case: [Double]] = [:]
+    var passes: [Int: [Double]] = [:]
   }
 
-  /// The lower quartile: samples of a whole pass are few and close together, so one disturbance of
-  /// the machine can take more than half of them.
+  /// The lower quartile: where threads wait for each other, a disturbance of the machine can take more
+  /// than half of the samples.
   private static func undisturbed(_ values: [Double]) -> Double {
     values.sorted()[values.count / 4]
+  }
+
+  /// Passes of one model, a sample at a time.
+  private struct Passes {
+    private let session: Session
+    private let prompt: [Int]
+
+    /// Decode steps of one sample, and what they continue.
+    private static let decodeSteps = 16
+    private static let shortPrompt = 8
+
+    init(_ model: Model, _ context: KernelContext) {
+      var generator = SeededGenerator(state: 3)
+      prompt = (0..<PlanProblem.prefillTokens).map { _ in
+        Int.random(in: 0..<model.vocabularySize, using: &generator)
+      }
+      session = Session(model, context: context, capacity: prompt.count)
+    }
+
+    /// Seconds of a pass now.
+    func seconds(batch: Int) throws -> Double {
+      switch session.model.objective {
+      case .sentenceEmbedding:
+        return try seconds { _ = try session.embed(Array(prompt.prefix(batch))) }
+      case .nextToken where batch > 1:
+        session.reset()
+        return try seconds { _ = try session.forward(prompt, lastOnly: true) }
+      case .nextToken:
+        session.reset()
+        _ = try session.forward(Array(prompt.prefix(Self.shortPrompt)), lastOnly: true)
+        return try seconds {
+          for step in 0..<Self.decodeSteps {
+            _ = try session.forward([prompt[step]], lastOnly: true)
+          }
+        } / Double(Self.decodeSteps)
+      }
+    }
+
+    private func seconds(_ body: () throws -> Void) rethrows -> Double {
+      let watch = Stopwatch()
+      try body()
+      return watch.seconds
+    }
   }
 }

@@ -316,27 +316,59 @@ BP_INLINE __m512 bp512_add_offset(
   return _mm512_fnmadd_ps(_mm512_set1_ps(scaled), offset, y);
 }
 
+/// Whether the rows of a tile go to places side by side, as all of an operator in one format do.
+BP_INLINE int bp512_rows_together(const uint32_t *map, __mmask16 rows) {
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i together = _mm512_add_epi32(_mm512_set1_epi32((int32_t)map[0]), lanes);
+  return _mm512_mask_cmpneq_epi32_mask(rows, _mm512_maskz_loadu_epi32(rows, map), together) == 0;
+}
+
+/// Writes 16 values, or as many as the tile has rows, to where the map says.
+BP_INLINE void bp512_scatter(
+    float *target, const uint32_t *map, int64_t count, const float *values) {
+  if (count == BP_TILE_HEIGHT) {
+    BP_UNROLL for (int row = 0; row < BP_TILE_HEIGHT; row++) target[map[row]] = values[row];
+  } else {
+    for (int64_t row = 0; row < count; row++) target[map[row]] = values[row];
+  }
+}
+
 /// Writes the results of one tile for one token.
 BP_INLINE void bp512_store(
     const bp_output *y, int64_t token, int64_t tile, int64_t rows, __m512 value) {
   const int64_t first = tile * BP_TILE_HEIGHT, count = BP_MIN(BP_TILE_HEIGHT, rows - first);
   const __mmask16 mask = (__mmask16)((1u << count) - 1);
   float *target = y->values + token * y->stride;
-  if (y->row_map == NULL) {
+  const uint32_t *map = y->row_map ? y->row_map + first : NULL;
+  if (map == NULL) {
     _mm512_mask_storeu_ps(target + first, mask, value);
-    return;
-  }
-  // Plans deal rows out in bands of whole tiles, so the rows of a tile mostly stay together.
-  const uint32_t *map = y->row_map + first;
-  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const __m512i together = _mm512_add_epi32(_mm512_set1_epi32((int32_t)map[0]), lanes);
-  const __m512i rows_of_tile = _mm512_maskz_loadu_epi32(mask, map);
-  if (_mm512_mask_cmpneq_epi32_mask(mask, rows_of_tile, together) == 0) {
+  } else if (bp512_rows_together(map, mask)) {
     _mm512_mask_storeu_ps(target + map[0], mask, value);
   } else {
     float values[BP_TILE_HEIGHT];
     _mm512_storeu_ps(values, value);
-    for (int64_t row = 0; row < count; row++) target[y->row_map[first + row]] = values[row];
+    bp512_scatter(target, map, count, values);
+  }
+}
+
+/// As `bp512_store` for `tokens` tokens from `token` on, whose values lie in memory, 16 a token.
+BP_INLINE void bp512_store_tokens(
+    const int tokens, const bp_output *y, int64_t token, int64_t tile, int64_t rows,
+    const float *values) {
+  const int64_t first = tile * BP_TILE_HEIGHT, count = BP_MIN(BP_TILE_HEIGHT, rows - first);
+  const __mmask16 mask = (__mmask16)((1u << count) - 1);
+  float *target = y->values + token * y->stride;
+  const uint32_t *map = y->row_map ? y->row_map + first : NULL;
+  if (map && !bp512_rows_together(map, mask)) {
+    BP_UNROLL for (int t = 0; t < tokens; t++) {
+      bp512_scatter(target + t * y->stride, map, count, values + BP_TILE_HEIGHT * t);
+    }
+  } else {
+    target += map ? map[0] : first;
+    BP_UNROLL for (int t = 0; t < tokens; t++) {
+      _mm512_mask_storeu_ps(
+          target + t * y->stride, mask, _mm512_load_ps(values + BP_TILE_HEIGHT * t));
+    }
   }
 }
 

@@ -206,9 +206,8 @@ BP_INLINE void multiply_panel(
     activation_scales += PANEL_TOKENS;
   }
   BP_UNROLL for (int r = 0; r < tiles; r++) {
-    BP_UNROLL for (int t = 0; t < tokens; t++) {
-      bp512_store(y, block * PANEL_TOKENS + t, tile + r, w->rows, _mm512_load_ps(sums + 16 * (r * tokens + t)));
-    }
+    bp512_store_tokens(
+        tokens, y, block * PANEL_TOKENS, tile + r, w->rows, sums + BP_TILE_HEIGHT * r * tokens);
   }
 }
 

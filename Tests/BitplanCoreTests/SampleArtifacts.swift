@@ -47,6 +47,8 @@ enum SampleArtifacts {
     predicted.decodeSecondsPerToken = 0.00061
     predicted.prefillSeconds = 0.021
     predicted.prefillTokens = 128
+    predicted.decodeSlowdown = 1.25
+    predicted.prefillSlowdown = 0.8
     predicted.decodeJoulesPerToken = 0.0021
     predicted.klDivergenceNatsPerToken = 0.0173
     predicted.klDivergenceStandardError = 0.0004

@@ -37,4 +37,24 @@ struct GuardPageTests {
       }
     }
   }
+
+  @Test(
+    "rows that go to places of their own stay inside the output",
+    arguments: InstructionSet.supported, [MemoryPlacement.afterGuard, .beforeGuard])
+  func scattersInside(_ set: InstructionSet, _ placement: MemoryPlacement) throws {
+    let (packed, _) = try SegmentTests.makeScattered(columns: 100)
+    var generator = SeededGenerator(state: 15)
+    let context = try makeContext(set)
+    for tokens in [1, 3, 8, 9, 25] {
+      let values = generator.floats(tokens * 100)
+      let x = Activations(capacity: tokens, inputFeatures: 100)
+      x.values.withUnsafeMutableBufferPointer { _ = $0.update(fromContentsOf: values) }
+      x.didChange(tokenCount: tokens)
+      let y = FloatMatrix(
+        rows: tokens, columns: packed.shape.outputFeatures, placement: placement)
+      context.multiply(packed, x, into: y)
+      let expected = product(packed, values, tokens: tokens, try makeContext(.scalar))
+      #expect(firstDifference(expected, y.values) == nil)
+    }
+  }
 }

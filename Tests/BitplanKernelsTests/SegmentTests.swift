@@ -26,25 +26,48 @@ struct SegmentTests {
     return (whole, parts)
   }
 
+  /// An operator large enough for threads to share one token, every row beside one of another format, as
+  /// plans by output features leave them: tiles whose rows all go to different places, and part of one.
+  static func makeScattered(
+    columns: Int = 800
+  ) throws -> (PackedOperator, [(QuantizedWeights, [Range<Int>])]) {
+    var generator = SeededGenerator(state: 12)
+    let names = ["int5_g128", "nl4_g64", "int8_row", "bcq2_g128", "f16"]
+    let features = 357
+    var parts: [(QuantizedWeights, [Range<Int>])] = []
+    for (index, name) in names.enumerated() {
+      let rows = stride(from: index, to: features, by: names.count).map { $0..<$0 + 1 }
+      let shape = MatrixShape(outputFeatures: rows.count, inputFeatures: columns)
+      let format = try #require(WeightFormat(identifier: name))
+      parts.append((generator.weights(format, shape), rows))
+    }
+    let whole = try PackedOperator(
+      shape: MatrixShape(outputFeatures: features, inputFeatures: columns),
+      segments: parts.map { (PackedMatrix(packing: $0.0), $0.1) })
+    return (whole, parts)
+  }
+
   @Test("segments together equal separate multiplications", arguments: InstructionSet.supported)
   func equalsSeparate(_ set: InstructionSet) throws {
-    let (whole, parts) = try Self.makeOperator()
     var generator = SeededGenerator(state: 10)
-    for threads in [1, 3] {
-      let context = try makeContext(set, threads: threads)
-      for tokens in [1, 2, 9, 40] {
-        let values = generator.floats(tokens * 200)
-        let y = product(whole, values, tokens: tokens, context)
-        for (weights, rows) in parts {
-          let part = product(
-            PackedOperator(PackedMatrix(packing: weights)), values, tokens: tokens, context)
-          let features = rows.flatMap { Array($0) }
-          for token in 0..<tokens {
-            for (row, feature) in features.enumerated() {
-              let (expected, actual) = (
-                part[token * features.count + row], y[token * 150 + feature]
-              )
-              #expect(expected.bitPattern == actual.bitPattern, "feature \(feature)")
+    for (whole, parts) in [try Self.makeOperator(), try Self.makeScattered()] {
+      for threads in [1, 3] {
+        let context = try makeContext(set, threads: threads)
+        for tokens in [1, 2, 9, 40] {
+          let values = generator.floats(tokens * whole.shape.inputFeatures)
+          let y = product(whole, values, tokens: tokens, context)
+          for (weights, rows) in parts {
+            let part = product(
+              PackedOperator(PackedMatrix(packing: weights)), values, tokens: tokens, context)
+            let features = rows.flatMap { Array($0) }
+            for token in 0..<tokens {
+              for (row, feature) in features.enumerated() {
+                let (expected, actual) = (
+                  part[token * features.count + row],
+                  y[token * whole.shape.outputFeatures + feature]
+                )
+                #expect(expected.bitPattern == actual.bitPattern, "feature \(feature)")
+              }
             }
           }
         }

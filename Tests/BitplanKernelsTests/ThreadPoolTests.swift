@@ -70,7 +70,7 @@ struct ThreadPoolTests {
   func sameBits(_ set: InstructionSet) throws {
     var generator = SeededGenerator(state: 13)
     for format in WeightFormat.all {
-      for shape in [Shape(300, 512), Shape(20, 4096)] {
+      for shape in [Shape(600, 512), Shape(20, 4096)] {
         let weights = PackedOperator(
           PackedMatrix(packing: generator.weights(format, shape.matrixShape)))
         for tokens in [1, 6, 70] {

@@ -217,6 +217,18 @@ struct ReportTextTests {
     #expect(lines.allSatisfy { $0.hasSuffix("–") })
   }
 
+  @Test("a time that a slower machine measured is compared at the profile's speed too")
+  func slowerMachine() {
+    var plan = Self.smallPlan()
+    plan.measured?.decodeSlowdown = 1.25
+    let lines = PlanReport(plan: plan).text(width: 100).split(separator: "\n")
+    let place = lines.firstIndex { $0.hasPrefix("decode, ms/token") }
+    let next = place.map { lines[$0 + 1].split(separator: " ").suffix(2) }
+    // 0.67 ms ÷ 1.25 beside a predicted 0.61 ms.
+    #expect(next.map(Array.init) == ["−12.1", "%"], "\(next ?? [])")
+    #expect(lines.count { $0.hasPrefix("  at the profile's speed") } == 1)
+  }
+
   @Test("a plan over its budget is said to be")
   func overBudget() {
     let text = PlanReport(plan: Self.smallPlan()).text(width: 200)

@@ -130,6 +130,8 @@ extension Plan.Costs {
     try check.count(storedBytes, in: 1...Int.max, "\(path).storedBytes")
     try check.amount(decodeSecondsPerToken, "\(path).decodeSecondsPerToken")
     try check.amount(prefillSeconds, "\(path).prefillSeconds")
+    try check.positive(decodeSlowdown, "\(path).decodeSlowdown")
+    try check.positive(prefillSlowdown, "\(path).prefillSlowdown")
     try check.amount(decodeJoulesPerToken, "\(path).decodeJoulesPerToken")
     try check.count(prefillTokens, in: 1...MatrixShape.largestSize, "\(path).prefillTokens")
     if prefillSeconds != nil, prefillTokens == nil {

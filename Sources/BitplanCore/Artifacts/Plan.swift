@@ -49,6 +49,12 @@ public struct Plan: Hashable, Sendable, Codable {
     public var prefillSeconds: Double?
     /// Tokens that ``prefillSeconds`` is for.
     public var prefillTokens: Int?
+    /// Measured only: time that the operators alone took just then over what the device profile says.
+    /// Above 1 the machine was slower than when it was profiled; ``decodeSecondsPerToken`` divided by
+    /// this is what compares with the prediction.
+    public var decodeSlowdown: Double?
+    /// The same for ``prefillSeconds``.
+    public var prefillSlowdown: Double?
     /// Joules to decode one token, where the device profile tells.
     public var decodeJoulesPerToken: Double?
     /// KL(reference ‖ quantized), nats per token: language models.

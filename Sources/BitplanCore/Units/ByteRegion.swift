@@ -4,7 +4,8 @@
 public protocol ByteRegion: AnyObject, Sendable {
   /// Size in bytes.
   var count: Int { get }
-  /// Calls `body` with the bytes. The pointer must not leave the closure.
+  /// Calls `body` with the bytes, whose address is the same as long as the region lives. Only who keeps
+  /// the region alive may let the pointer leave the closure.
   func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result
 }
 

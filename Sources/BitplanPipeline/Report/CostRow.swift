@@ -27,6 +27,9 @@ struct CostRow {
   let digits: Int
   /// What the float model has, in ``unit``: perplexity only.
   let reference: Double?
+  /// The measured time as if the machine had been as fast as when it was profiled, in ``unit``, where
+  /// that is known.
+  let atProfileSpeed: Double?
 
   /// The predicted value without its unit.
   var predictedText: String { text(predicted, predictedError) }
@@ -43,6 +46,12 @@ struct CostRow {
   /// How far the measured value is from the reference's.
   var referenceDifferenceText: String {
     ReportNumber.difference(predicted: reference, measured: measured)
+  }
+  /// The measured time at the profile's speed.
+  var atProfileSpeedText: String { text(atProfileSpeed, nil) }
+  /// How far the time at the profile's speed is from the predicted one.
+  var atProfileSpeedDifferenceText: String {
+    ReportNumber.difference(predicted: predicted, measured: atProfileSpeed)
   }
   /// Whether there is a standard error to show.
   var hasError: Bool { predictedError != nil || measuredError != nil }
@@ -79,7 +88,8 @@ extension CostRow {
     rows.append(
       time(
         .decode, "decode", per: "/token", predicted.decodeSecondsPerToken,
-        measured?.decodeSecondsPerToken, limit(.decodeSecondsPerToken, in: plan)))
+        measured?.decodeSecondsPerToken, slowdown: measured?.decodeSlowdown,
+        limit(.decodeSecondsPerToken, in: plan)))
     rows += prefill(plan)
     rows += energy(plan)
     let metric = MetricName(plan.sensitivity.metric)
@@ -95,7 +105,7 @@ extension CostRow {
   private init(
     kind: Kind, label: String, unit: String, predicted: Double?, measured: Double?,
     limit: Double? = nil, digits: Int, predictedError: Double? = nil,
-    measuredError: Double? = nil, reference: Double? = nil
+    measuredError: Double? = nil, reference: Double? = nil, atProfileSpeed: Double? = nil
   ) {
     self.kind = kind
     self.label = label
@@ -107,6 +117,7 @@ extension CostRow {
     self.limit = limit
     self.digits = digits
     self.reference = reference
+    self.atProfileSpeed = atProfileSpeed
   }
 
   private static func storedBytes(_ plan: Plan) -> [CostRow] {
@@ -128,7 +139,8 @@ extension CostRow {
     func row(_ tokens: Int?, _ predicted: Double?, _ measured: Double?) -> CostRow {
       time(
         .prefill, tokens.map { "prefill, \(ReportNumber.grouped($0)) tokens" } ?? "prefill",
-        per: "", predicted, measured, limit(.prefillSeconds, in: plan))
+        per: "", predicted, measured, slowdown: plan.measured?.prefillSlowdown,
+        limit(.prefillSeconds, in: plan))
     }
     let bothGiven = predicted.prefillSeconds != nil && measured?.prefillSeconds != nil
     // Times of different prompt lengths do not belong in one row.
@@ -147,14 +159,17 @@ extension CostRow {
 
   private static func time(
     _ kind: Kind, _ label: String, per: String, _ predicted: Double?, _ measured: Double?,
-    _ limit: Double?
+    slowdown: Double?, _ limit: Double?
   ) -> CostRow {
     let (predicted, measured) = (finite(predicted), finite(measured))
     let unit = TimeUnit.suiting(predicted ?? measured ?? limit ?? 0)
     return CostRow(
       kind: kind, label: label, unit: unit.name + per,
       predicted: predicted.map { $0 / unit.scale }, measured: measured.map { $0 / unit.scale },
-      limit: limit.map { $0 / unit.scale }, digits: 3)
+      limit: limit.map { $0 / unit.scale }, digits: 3,
+      atProfileSpeed: measured.flatMap { seconds in
+        finite(slowdown).map { seconds / $0 / unit.scale }
+      })
   }
 
   /// A row where the device's energies are known, or limited.

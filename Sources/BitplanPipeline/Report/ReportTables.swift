@@ -12,11 +12,15 @@ struct ReportTables {
     let rows = facts.costs.map { row -> Markup in
       let limit = row.limit == nil ? [] : [Self.sub("budget \(row.limitText)")]
       let unit = row.unit.isEmpty ? [] : [Self.sub(row.unit)]
-      let reference =
-        row.reference == nil
-        ? [] : [Self.sub("float model \(row.referenceText)")]
-      let referenceDifference =
-        row.reference == nil ? [] : [Self.sub(row.referenceDifferenceText)]
+      var (others, otherDifferences): ([Markup], [Markup]) = ([], [])
+      if row.reference != nil {
+        others.append(Self.sub("float model \(row.referenceText)"))
+        otherDifferences.append(Self.sub(row.referenceDifferenceText))
+      }
+      if row.atProfileSpeed != nil {
+        others.append(Self.sub("\(row.atProfileSpeedText) at the profile's speed"))
+        otherDifferences.append(Self.sub(row.atProfileSpeedDifferenceText))
+      }
       return .tag(
         "tr", [:],
         [
@@ -26,8 +30,8 @@ struct ReportTables {
             [.text(row.predictedText)] + Self.errorNote(row.errorTexts.predicted) + limit),
           .tag(
             "td", ["class": "number"],
-            [.text(row.measuredText)] + Self.errorNote(row.errorTexts.measured) + reference),
-          .tag("td", ["class": "number"], [.text(row.differenceText)] + referenceDifference),
+            [.text(row.measuredText)] + Self.errorNote(row.errorTexts.measured) + others),
+          .tag("td", ["class": "number"], [.text(row.differenceText)] + otherDifferences),
         ])
     }
     return Self.table(

@@ -46,6 +46,11 @@ struct TextReport {
       if row.hasError {
         table.add(["  standard error", row.errorTexts.predicted, row.errorTexts.measured])
       }
+      if row.atProfileSpeed != nil {
+        table.add([
+          "  at the profile's speed", "", row.atProfileSpeedText, row.atProfileSpeedDifferenceText,
+        ])
+      }
       if row.reference != nil {
         table.add([
           "  of the float model", "", row.referenceText, row.referenceDifferenceText,

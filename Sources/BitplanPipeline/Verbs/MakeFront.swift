@@ -96,8 +96,6 @@ extension PlanProblem {
       }
     }
     let shape = operators[index].shape
-    let tiles = Double(
-      (shape.outputFeatures + PackedLayout.tileHeight - 1) / PackedLayout.tileHeight)
     var (loss, variance) = (0.0, 0.0)
     var (decode, prefill, joules): (Double?, Double?, Double?) = (0, 0, 0)
     for segment in segments {
@@ -107,22 +105,21 @@ extension PlanProblem {
       let scale =
         (entry?.value).flatMap { $0 > 0 ? (whole?.loss ?? $0) / $0 : nil } ?? 1
       loss += max(0, rows[index].loss(of: segment, beside: branch) ?? 0) * scale
-      let share =
-        Double((segment.rowCount + PackedLayout.tileHeight - 1) / PackedLayout.tileHeight) / tiles
+      let share = PassCases.share(of: segment.rowCount, shape)
       decode = decode.flatMap { sum in whole?.decodeSeconds.map { sum + $0 * share } }
       prefill = prefill.flatMap { sum in whole?.prefillSeconds.map { sum + $0 * share } }
       joules = joules.flatMap { sum in whole?.decodeJoules.map { sum + $0 * share } }
       let error = (whole?.standardError ?? 0) * share
       variance += error * error
     }
-    let extra = Double(segments.count - 1)
+    let extra = extraSeconds(of: operators[index]).map { $0 * Double(segments.count - 1) }
     let assignment = Plan.Assignment(
       name: operators[index].name, shape: shape, segments: segments)
     let candidate = Candidate(
       rows: wanted, loss: loss, standardError: variance.squareRoot(),
       storedBytes: assignment.storedBytes,
-      decodeSeconds: decode.map { $0 + extra * extraSegmentSeconds[0] },
-      prefillSeconds: prefill.map { $0 + extra * extraSegmentSeconds[1] }, decodeJoules: joules)
+      decodeSeconds: decode.map { $0 + extra[0] },
+      prefillSeconds: prefill.map { $0 + extra[1] }, decodeJoules: joules)
     guard let branch else { return candidate }
     return candidate.beside(branch, branch.storedBytes(shape), branchCosts[index][branch])
   }

@@ -1,5 +1,6 @@
 internal import BitplanCheckpoint
 public import BitplanCore
+internal import BitplanDevices
 internal import BitplanEngine
 internal import BitplanKernels
 internal import BitplanQuantizers
@@ -74,6 +75,10 @@ public struct ValidationResult: Codable, Sendable {
       }
       lines.append(name.padding(toLength: 21, withPad: " ", startingAt: 0) + cells.joined())
     }
+    func speedRow(_ seconds: Double?, _ slowdown: Double?) {
+      guard let seconds, let slowdown else { return }
+      row("  at profile's speed", nil, Figures.milliseconds(seconds / slowdown))
+    }
     let (p, m) = (predicted, measured)
     row(
       "bits per weight", String(format: "%.4f", p.bitsPerWeight),
@@ -82,9 +87,11 @@ public struct ValidationResult: Codable, Sendable {
     row(
       "decode, per token", p.decodeSecondsPerToken.map(Figures.milliseconds),
       m.decodeSecondsPerToken.map(Figures.milliseconds))
+    speedRow(m.decodeSecondsPerToken, m.decodeSlowdown)
     row(
       "prefill, \(m.prefillTokens ?? p.prefillTokens ?? 0) tokens",
       p.prefillSeconds.map(Figures.milliseconds), m.prefillSeconds.map(Figures.milliseconds))
+    speedRow(m.prefillSeconds, m.prefillSlowdown)
     row(
       "KL, nats/token", p.klDivergenceNatsPerToken.map { Figures.significant($0) },
       m.klDivergenceNatsPerToken.map { Figures.significant($0) })
@@ -235,11 +242,28 @@ extension Workbench {
         storedBytes: stored, weightCount: plan.model.plannedWeightCount
       ).value,
       storedBytes: stored)
-    let times = try WholeModelTimer(context: context, cancellation: cancellation).measure(packed)
-    costs.decodeSecondsPerToken = times[1]
-    costs.prefillSeconds = times[PlanProblem.prefillTokens]
-    costs.prefillTokens = times[PlanProblem.prefillTokens] == nil ? nil : PlanProblem.prefillTokens
+    let profile = try profileBehind(plan, nil)?.profile
+    let cases = PassCases(packed.operators, plan.operators.map(\.segments))
+    let times = try WholeModelTimer(context: context, cancellation: cancellation).measure(
+      [.init(model: packed, cases: cases)], workingSetBytes: profile?.workingSetBytes ?? stored)
+    let (decode, prefill) = (times[0][1], times[0][PlanProblem.prefillTokens])
+    costs.decodeSecondsPerToken = decode?.seconds
+    costs.prefillSeconds = prefill?.seconds
+    costs.prefillTokens = prefill == nil ? nil : PlanProblem.prefillTokens
+    if let profile, profile.key == CPUIdentity.key(context) {
+      let sums = cases.sums(profile)
+      costs.decodeSlowdown = Self.slowdown(decode, sums[1])
+      costs.prefillSlowdown = Self.slowdown(prefill, sums[PlanProblem.prefillTokens])
+    }
     return costs
+  }
+
+  /// How much slower the machine was during a measurement than when the operators' times in a profile,
+  /// `sum` in all, were: such that seconds divided by it are the profile's operators times what passes
+  /// take over operators.
+  private static func slowdown(_ times: WholeModelTimer.Times?, _ sum: Double?) -> Double? {
+    guard let times, let sum, sum > 0 else { return nil }
+    return times.seconds / (times.overOperators * sum)
   }
 
   /// Every uniform format that is not larger than the plan, executed on the same text.
@@ -298,8 +322,8 @@ extension Workbench {
 }
 
 /// What `plan validate` holds a plan to.
-enum ValidationChecks {
-  static func all(
+package enum ValidationChecks {
+  package static func all(
     _ predicted: Plan.Costs, _ measured: Plan.Costs, _ uniform: [UniformComparison], _ plan: Plan,
     _ request: ValidateRequest
   ) -> [ValidationCheck] {
@@ -320,8 +344,11 @@ enum ValidationChecks {
     if !simulated {
       checks += [
         time(
-          "decode time", predicted.decodeSecondsPerToken, measured.decodeSecondsPerToken, request),
-        time("prefill time", predicted.prefillSeconds, measured.prefillSeconds, request),
+          "decode time", predicted.decodeSecondsPerToken, measured.decodeSecondsPerToken,
+          slowdown: measured.decodeSlowdown, request),
+        time(
+          "prefill time", predicted.prefillSeconds, measured.prefillSeconds,
+          slowdown: measured.prefillSlowdown, request),
       ].compactMap { $0 }
     }
     let lossPairs = [
@@ -349,12 +376,22 @@ enum ValidationChecks {
   }
 
   private static func time(
-    _ name: String, _ predicted: Double?, _ measured: Double?, _ request: ValidateRequest
+    _ name: String, _ predicted: Double?, _ measured: Double?, slowdown: Double?,
+    _ request: ValidateRequest
   ) -> ValidationCheck? {
     guard let predicted, let measured, predicted > 0 else { return nil }
-    let deviation = measured / predicted - 1
+    let deviation = measured / (slowdown ?? 1) / predicted - 1
+    let text = String(format: "measured %+.1f %% against predicted", deviation * 100)
     return ValidationCheck(
       name: name, passed: abs(deviation) <= request.timeTolerance,
-      detail: String(format: "measured %+.1f %% against predicted", deviation * 100))
+      detail: text + (slowdown.map(Self.condition) ?? ""))
+  }
+
+  /// What a comparison of times leaves out.
+  private static func condition(slowdown: Double) -> String {
+    let percent = Int((abs(slowdown - 1) * 100).rounded())
+    return " at the profile's speed"
+      + (percent == 0
+        ? "" : " (the machine was \(percent) % \(slowdown > 1 ? "slower" : "faster"))")
   }
 }
