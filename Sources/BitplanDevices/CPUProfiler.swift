@@ -39,7 +39,7 @@ public struct CPUProfiler {
     public var caseSeconds = 1.0
     /// A round's probe may be slower than the median probe by this share.
     public var driftTolerance = 0.15
-    /// Shortest time of one sample, in seconds: short operators are repeated to reach it.
+    /// Time of one sample, in seconds: short operators are repeated to take about as long.
     public var sampleSeconds = 0.0004
     /// Shortest time over which energy is counted, in seconds: counters move about once a millisecond.
     public var energySeconds = 0.05

@@ -56,13 +56,17 @@ public final class FloatMatrix: @unchecked Sendable {
   @inlinable public func withUnsafeBufferPointer<Result>(
     _ body: (UnsafeBufferPointer<Float>) throws -> Result
   ) rethrows -> Result {
-    try body(UnsafeBufferPointer(start: base, count: rows * columns))
+    try withExtendedLifetime(self) {
+      try body(UnsafeBufferPointer(start: base, count: rows * columns))
+    }
   }
 
   /// Calls `body` with all elements, writable. The pointer must not leave the closure.
   @inlinable public func withUnsafeMutableBufferPointer<Result>(
     _ body: (UnsafeMutableBufferPointer<Float>) throws -> Result
   ) rethrows -> Result {
-    try body(UnsafeMutableBufferPointer(start: base, count: rows * columns))
+    try withExtendedLifetime(self) {
+      try body(UnsafeMutableBufferPointer(start: base, count: rows * columns))
+    }
   }
 }

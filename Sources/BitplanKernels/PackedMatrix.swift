@@ -124,7 +124,8 @@ public struct PackedMatrix: Sendable {
     }
   }
 
-  /// Calls `body` with the sections of an integer format. No pointer must leave the closure.
+  /// Calls `body` with the sections of an integer format. Only who keeps ``bytes`` alive may let a pointer
+  /// leave the closure.
   internal func withMatrix<Result>(_ body: (bp_matrix) -> Result) -> Result {
     bytes.withUnsafeBytes { bytes in
       guard let base = bytes.baseAddress else { preconditionFailure("a segment is never empty") }
@@ -145,7 +146,7 @@ public struct PackedMatrix: Sendable {
     }
   }
 
-  /// Calls `body` with the weights of the `f16` format. The pointer must not leave the closure.
+  /// Calls `body` with the weights of the `f16` format; the same holds for the pointer.
   internal func withFloat16<Result>(_ body: (UnsafePointer<UInt16>) -> Result) -> Result {
     bytes.withUnsafeBytes { bytes in
       guard let base = bytes.baseAddress else { preconditionFailure("a segment is never empty") }

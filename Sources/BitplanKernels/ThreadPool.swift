@@ -12,7 +12,7 @@ internal import Synchronization
 /// A fixed set of threads that run the same body and meet at the end.
 ///
 /// The calling thread is number 0, so a pool of one has no threads of its own. Workers wait for
-/// the next body by spinning for some ten microseconds, so that the hand-over between the
+/// the next body by spinning for some hundred microseconds, so that the hand-over between the
 /// operators of a forward pass costs about one, and then sleep, so that an idle pool costs nothing.
 /// A pool with more threads than the process has processors does not spin.
 public final class ThreadPool: Sendable {

@@ -37,20 +37,23 @@ struct WholeModelCorrection {
       ]
     let samples = try run(profile, variants)
     let (wide, segmented) = (samples[uniform.count], samples[uniform.count + 1])
-    let extra = model.operators.reduce(0) {
-      $0 + ($1.isMultiplied ? segments($1, mixed).count - 1 : 0)
-    }
+    let extra = extraSegments(mixed)
     var corrections = profile.corrections.filter {
       $0.architectureSHA256 != model.architectureSHA256
     }
     let turning = OnlineTransformTimer(
       context: workbench.context, cancellation: workbench.cancellation)
+    var ofOneToken: Double?
     for batch in samples[0].keys.sorted() {
       let points = samples.prefix(uniform.count).compactMap { $0[batch] }
       let (factor, fixed) = CorrectionFit.fit(points.map { ($0.sum, $0.whole) })
+      // In a prefill the head's segments take as long as in decode, since they meet one token.
+      let ofHead = Double(extra.head) * (ofOneToken ?? 0)
+      let count = Double(ofOneToken == nil ? extra.layers + extra.head : extra.layers)
       let perSegment = segmented[batch].map {
-        max(0, (($0.whole - fixed) / factor - $0.sum) / Double(max(1, extra)))
+        count > 0 ? max(0, (($0.whole - fixed) / factor - $0.sum - ofHead) / count) : 0
       }
+      ofOneToken = ofOneToken ?? perSegment
       corrections.append(
         DeviceProfile.Correction(
           architectureSHA256: model.architectureSHA256, batch: batch, factor: factor,
@@ -65,6 +68,18 @@ struct WholeModelCorrection {
     var result = profile
     result.corrections = corrections
     return result
+  }
+
+  /// Segments past the first of operators inside the layers and of the head.
+  private func extraSegments(_ formats: [WeightFormat]) -> (layers: Int, head: Int) {
+    model.operators.reduce(into: (0, 0)) { count, description in
+      let extra = segments(description, formats).count - 1
+      switch description.role {
+      case .linear: count.0 += extra
+      case .head, .tiedEmbedding: count.1 += extra
+      case .embedding: break
+      }
+    }
   }
 
   private func chosen(_ names: [String], of available: Set<WeightFormat>) -> [WeightFormat] {
@@ -94,16 +109,21 @@ struct WholeModelCorrection {
   /// Times the model in every variant, by batch.
   private func run(_ profile: DeviceProfile, _ variants: [Variant]) throws -> [[Int: Sample]] {
     let timer = WholeModelTimer(context: workbench.context, cancellation: workbench.cancellation)
-    workbench.progress.begin("whole model", total: variants.count)
+    // All of it, where it goes through rounds at once.
+    workbench.progress.begin("whole model", total: 1)
     var samples: [[Int: Sample]] = []
     var waiting: [WholeModelTimer.Subject] = []
     func runWaiting() throws {
-      let times = try timer.measure(waiting, workingSetBytes: profile.workingSetBytes)
+      let (done, count) = (samples.count, waiting.count)
+      let times = try timer.measure(
+        waiting, workingSetBytes: Workbench.workingSetBytes(model.operators)
+      ) { round, rounds in
+        workbench.progress.advance(done * rounds + count * round, of: variants.count * rounds)
+      }
       for (subject, times) in zip(waiting, times) {
-        samples.append(try self.samples(times, subject.cases.sums(profile)))
+        samples.append(try self.samples(times, subject.cases?.sums(profile) ?? [:]))
       }
       waiting = []
-      workbench.progress.advance(samples.count, of: variants.count)
     }
     for variant in variants {
       let subject = try packed(variant)
@@ -121,10 +141,10 @@ struct WholeModelCorrection {
   ) throws -> [Int: Sample] {
     try Dictionary(
       uniqueKeysWithValues: times.map { batch, times in
-        guard let sum = sums[batch] else {
+        guard let sum = sums[batch], let ratio = times.overOperators else {
           throw PipelineError(.internalFailure, "the profile lacks a time of the model's operators")
         }
-        return (batch, Sample(sum: sum, whole: sum * times.overOperators))
+        return (batch, Sample(sum: sum, whole: sum * ratio))
       })
   }
 

@@ -52,6 +52,8 @@ struct ArtifactValidationTests {
     Damage("predicted.prefillTokens", nil, "prefillTokens"),
     Damage("predicted.prefillTokens", "0", "prefillTokens"),
     Damage("predicted.klDivergenceNatsPerToken", "-0.1", "klDivergenceNatsPerToken"),
+    Damage("measured.decodeSlowdown", "0", "measured.decodeSlowdown"),
+    Damage("measured.prefillSlowdown", "-1", "measured.prefillSlowdown"),
     Damage("measured.perplexity", "0", "measured.perplexity"),
     Damage("certificate.bound", "0.5", "certificate.bound"),
     Damage("certificate.relativeGap", "0.25", "certificate.relativeGap"),

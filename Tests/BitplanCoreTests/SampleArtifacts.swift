@@ -47,14 +47,14 @@ enum SampleArtifacts {
     predicted.decodeSecondsPerToken = 0.00061
     predicted.prefillSeconds = 0.021
     predicted.prefillTokens = 128
-    predicted.decodeSlowdown = 1.25
-    predicted.prefillSlowdown = 0.8
     predicted.decodeJoulesPerToken = 0.0021
     predicted.klDivergenceNatsPerToken = 0.0173
     predicted.klDivergenceStandardError = 0.0004
     predicted.cosineDistance = 0.001
     predicted.cosineDistanceStandardError = 0.0001
     var measured = predicted
+    measured.decodeSlowdown = 1.25
+    measured.prefillSlowdown = 0.8
     measured.perplexity = 12.25
     measured.referencePerplexity = 12
     var plan = Plan(

@@ -54,9 +54,12 @@ struct SchemaTests {
     "the full sample has every property of the schema, so that none is left over", arguments: names)
   func schemaHasNoExtraProperties(_ name: String) throws {
     let schema = try Self.schema(name)
-    // A plan predicts no perplexity; its measured costs have both. A front has predictions alone.
+    // A plan predicts no perplexity and no slowdown; its measured costs have all. A front has predictions
+    // alone.
     let measuredOnly = [
-      "plan": ["$.predicted.perplexity", "$.predicted.referencePerplexity"],
+      "plan": ["decodeSlowdown", "perplexity", "prefillSlowdown", "referencePerplexity"].map {
+        "$.predicted.\($0)"
+      },
       "front": ["points", "references"].flatMap {
         ["$.\($0)[].predicted.perplexity", "$.\($0)[].predicted.referencePerplexity"]
       },

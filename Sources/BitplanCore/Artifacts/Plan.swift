@@ -49,9 +49,8 @@ public struct Plan: Hashable, Sendable, Codable {
     public var prefillSeconds: Double?
     /// Tokens that ``prefillSeconds`` is for.
     public var prefillTokens: Int?
-    /// Measured only: time that the operators alone took just then over what the device profile says.
-    /// Above 1 the machine was slower than when it was profiled; ``decodeSecondsPerToken`` divided by
-    /// this is what compares with the prediction.
+    /// Measured only: ``decodeSecondsPerToken`` over what it is at the speed that the machine had when it
+    /// was profiled, as the operators alone tell, timed in turn with it. Above 1 the machine was slower.
     public var decodeSlowdown: Double?
     /// The same for ``prefillSeconds``.
     public var prefillSlowdown: Double?

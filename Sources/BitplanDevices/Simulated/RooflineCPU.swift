@@ -106,7 +106,8 @@ public struct RooflineCPU: Hashable, Sendable, Codable {
     self.activeWatts = activeWatts
   }
 
-  /// Multiplications of fewer multiply-adds stay on one thread, as in the kernels.
+  /// Multiplications of fewer multiply-adds stay on one thread, as in the kernels that the device files
+  /// were calibrated by (build 3 to 8; later ones share from twice as many on).
   static let parallelMultiplyAdds = 1 << 17
 
   /// Bit widths of ``Work/decodeCyclesPerVector``.

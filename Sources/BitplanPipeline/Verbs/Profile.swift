@@ -161,9 +161,7 @@ extension Workbench {
     var profile = profile
     let missing = Array(Self.missing(profile, operators, formats))
     guard !missing.isEmpty else { return profile }
-    // As large as the packed weights of a 4-bit plan: what a pass reads between two uses of a tile.
-    let shapes = (operators ?? []).filter(\.isMultiplied).map(\.shape)
-    let workingSet = operators == nil ? 64 << 20 : shapes.reduce(0) { $0 + $1.weightCount / 2 }
+    let workingSet = operators.map(Self.workingSetBytes) ?? 64 << 20
     progress.begin("profile", total: missing.count)
     let lookup = CPUProfiler.LookupChoice(context: context)
     if profile.usesLookup == nil {
@@ -181,6 +179,12 @@ extension Workbench {
     profile.workingSetBytes = workingSet
     profile.measurements = (profile.measurements + measured).sorted(by: Self.precedes)
     return profile
+  }
+
+  /// Packed bytes to read through while operators are timed: as large as the packed weights of a 4-bit
+  /// plan, what a pass reads between two uses of a tile.
+  static func workingSetBytes(_ operators: [OperatorDescription]) -> Int {
+    operators.filter(\.isMultiplied).reduce(0) { $0 + $1.shape.weightCount / 2 }
   }
 
   /// The side branches that the profile lacks, by shape.

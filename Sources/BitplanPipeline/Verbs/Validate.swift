@@ -19,7 +19,9 @@ public struct ValidateRequest: Sendable {
   public var calibration: String?
   /// Windows of held-out text.
   public var windowCount = 16
-  /// Largest relative deviation of measured times.
+  /// The device profile that the plan's times come from; looked for in the profiles folder by default.
+  public var profile: String?
+  /// Largest relative deviation of measured times, at the profile's speed.
   public var timeTolerance = 0.25
   /// Largest ratio between measured and predicted loss, either way.
   public var lossTolerance = 2.0
@@ -139,15 +141,9 @@ extension Workbench {
   ) throws(PipelineError) -> ValidationResult {
     do {
       let plan = try Self.readPlan(request.planFile)
-      let (model, inner) = try PackedCheckpoint.loadWithPlan(path: path)
-      guard inner.operators == plan.operators else {
-        throw PipelineError(
-          .stale,
-          "'\(URL(filePath: path).lastPathComponent)' was packed by another plan than "
-            + "'\(URL(filePath: request.planFile).lastPathComponent)'. Pack the model again.")
-      }
+      let model = try Self.packedModel(path, of: plan, request)
       progress.begin("execute", total: 1)
-      var costs = try executed(model, plan)
+      var costs = try executed(model, plan, request.profile)
       if model.objective == .nextToken {
         let text = try TextSource(
           path: request.evaluation, defaultName: "evaluation.txt",
@@ -182,7 +178,7 @@ extension Workbench {
       source, try Self.quantizer(of: plan), request.calibration)
     let packed: Model
     if let path = request.packed {
-      packed = try PackedCheckpoint.load(path: path)
+      packed = try Self.packedModel(path, of: plan, request)
     } else {
       packed = source.model.replacingAll(with: try quantized(source, plan, statistics))
     }
@@ -199,7 +195,7 @@ extension Workbench {
     }
     progress.end("\(held.tokens.count) held-out tokens")
     meter.keyValueFormat = request.keyValueCache ?? plan.keyValueCache?.format ?? .float
-    let measured = try measure(packed, plan, meter)
+    let measured = try measure(packed, plan, meter, request)
     meter.keyValueFormat = .float
     let uniform =
       request.comparesUniform
@@ -216,9 +212,25 @@ extension Workbench {
     return result
   }
 
-  private func measure(_ packed: Model, _ plan: Plan, _ meter: LossMeter) throws -> Plan.Costs {
+  /// A packed checkpoint of the plan.
+  private static func packedModel(
+    _ path: String, of plan: Plan, _ request: ValidateRequest
+  ) throws -> Model {
+    let (model, inner) = try PackedCheckpoint.loadWithPlan(path: path)
+    guard inner.operators == plan.operators else {
+      throw PipelineError(
+        .stale,
+        "'\(URL(filePath: path).lastPathComponent)' was packed by another plan than "
+          + "'\(URL(filePath: request.planFile).lastPathComponent)'. Pack the model again.")
+    }
+    return model
+  }
+
+  private func measure(
+    _ packed: Model, _ plan: Plan, _ meter: LossMeter, _ request: ValidateRequest
+  ) throws -> Plan.Costs {
     progress.begin("execute", total: 1)
-    var costs = try executed(packed, plan)
+    var costs = try executed(packed, plan, request.profile)
     let loss = try meter.report(packed)
     switch meter.metric {
     case .klDivergenceNatsPerToken:
@@ -235,35 +247,51 @@ extension Workbench {
   }
 
   /// Bytes and times of a packed model.
-  private func executed(_ packed: Model, _ plan: Plan) throws -> Plan.Costs {
+  private func executed(
+    _ packed: Model, _ plan: Plan, _ profile: String?
+  ) throws -> Plan.Costs {
     let stored = packed.packedBytes
     var costs = Plan.Costs(
       bitsPerWeight: BitsPerWeight(
         storedBytes: stored, weightCount: plan.model.plannedWeightCount
       ).value,
       storedBytes: stored)
-    let profile = try profileBehind(plan, nil)?.profile
-    let cases = PassCases(packed.operators, plan.operators.map(\.segments))
-    let times = try WholeModelTimer(context: context, cancellation: cancellation).measure(
-      [.init(model: packed, cases: cases)], workingSetBytes: profile?.workingSetBytes ?? stored)
-    let (decode, prefill) = (times[0][1], times[0][PlanProblem.prefillTokens])
+    let comparable = try comparableProfile(plan, profile)
+    let cases = comparable.map { _ in PassCases(packed.operators, plan.operators.map(\.segments)) }
+    let timer = WholeModelTimer(context: context, cancellation: cancellation)
+    let times = try timer.measure(
+      [.init(model: packed, cases: cases)],
+      workingSetBytes: Self.workingSetBytes(packed.operators)
+    ) { progress.advance($0, of: $1) }[0]
+    let (decode, prefill) = (times[1], times[PlanProblem.prefillTokens])
     costs.decodeSecondsPerToken = decode?.seconds
     costs.prefillSeconds = prefill?.seconds
     costs.prefillTokens = prefill == nil ? nil : PlanProblem.prefillTokens
-    if let profile, profile.key == CPUIdentity.key(context) {
-      let sums = cases.sums(profile)
+    if let cases, let comparable {
+      let sums = cases.sums(comparable)
       costs.decodeSlowdown = Self.slowdown(decode, sums[1])
       costs.prefillSlowdown = Self.slowdown(prefill, sums[PlanProblem.prefillTokens])
     }
     return costs
   }
 
-  /// How much slower the machine was during a measurement than when the operators' times in a profile,
-  /// `sum` in all, were: such that seconds divided by it are the profile's operators times what passes
-  /// take over operators.
+  /// The profile that the plan's times come from, where it is at hand and of this machine.
+  private func comparableProfile(_ plan: Plan, _ path: String?) throws -> DeviceProfile? {
+    guard plan.device?.simulated == false else { return nil }
+    guard let profile = try profileBehind(plan, path)?.profile else {
+      progress.note(
+        "validate: the device profile that the plan was made with is not in \(profilesFolder.path), so "
+          + "times are compared as they are. Name it with --profile.")
+      return nil
+    }
+    return profile.key == CPUIdentity.key(context) ? profile : nil
+  }
+
+  /// How many times as long a pass took as at the speed that the machine had when its operators' times in
+  /// a profile, `sum` in all, were measured.
   private static func slowdown(_ times: WholeModelTimer.Times?, _ sum: Double?) -> Double? {
-    guard let times, let sum, sum > 0 else { return nil }
-    return times.seconds / (times.overOperators * sum)
+    guard let times, let ratio = times.overOperators, let sum, sum > 0 else { return nil }
+    return times.seconds / (ratio * sum)
   }
 
   /// Every uniform format that is not larger than the plan, executed on the same text.
@@ -389,9 +417,6 @@ package enum ValidationChecks {
 
   /// What a comparison of times leaves out.
   private static func condition(slowdown: Double) -> String {
-    let percent = Int((abs(slowdown - 1) * 100).rounded())
-    return " at the profile's speed"
-      + (percent == 0
-        ? "" : " (the machine was \(percent) % \(slowdown > 1 ? "slower" : "faster"))")
+    String(format: " at the profile's speed; the machine took %.2f × as long", slowdown)
   }
 }

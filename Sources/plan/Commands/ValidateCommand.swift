@@ -38,10 +38,18 @@ struct ValidateCommand: ParsableCommand {
       valueName: "file"))
   var calibration: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "The device profile that the plan's times come from (default: looked for among this machine's).",
+      valueName: "file"))
+  var profile: String?
+
   @Option(help: ArgumentHelp("Windows of held-out text.", valueName: "n"))
   var windows = 16
 
-  @Option(help: ArgumentHelp("Largest relative deviation of measured times.", valueName: "share"))
+  @Option(
+    help: ArgumentHelp(
+      "Largest relative deviation of measured times at the profile's speed.", valueName: "share"))
   var timeTolerance = 0.25
 
   @Option(
@@ -76,6 +84,7 @@ struct ValidateCommand: ParsableCommand {
       request.packed = packed
       request.evaluation = evaluation
       request.calibration = calibration
+      request.profile = profile
       request.windowCount = windows
       request.timeTolerance = timeTolerance
       request.lossTolerance = lossTolerance
