@@ -38,6 +38,16 @@ def validate(plan, folder, model, file, *more):
     return json.loads(text)
 
 
+def milliseconds(costs, key, slowdown=None):
+    """A time; with `slowdown`, what it is at the profile's speed, if that is known."""
+    seconds = costs[key]
+    if slowdown:
+        if costs.get(slowdown) is None:
+            return "–"
+        seconds /= costs[slowdown]
+    return f"{seconds * 1e3:.3g} ms"
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--plan", default=ROOT / ".build/release/plan", type=pathlib.Path)
@@ -65,10 +75,11 @@ def main():
             f"CPU: {key['cpuModel']}, {key['instructionSet']} kernels, {key['threadCount']} threads; reads "
             f"{peaks['readBytesPerSecond'] / 1e9:.1f} GB/s. `docs-llama`: 8.4 million weights, all of them planned; loss and "
             "perplexity on the first 16 windows of 512 tokens of `evaluation.txt`, sensitivity from `calibration.txt`.", "",
-            f"Profile, measure and search together took {seconds:.0f} s.", "",
+            f"Profile, measure and search together took {seconds:.0f} s. *At the profile's speed*: without what the machine was faster or slower "
+            "by than when it was profiled, as operators alone tell ([decision 18](../../Documentation/Decisions/0018-times-beside-times.md)).", "",
             "## Plans", "",
-            "| budget | rows may differ | bits/weight | KL predicted | KL measured | best uniform, not larger | decode predicted | decode measured | prefill predicted | prefill measured | gap |",
-            "|---|---|---|---|---|---|---|---|---|---|---|"]
+            "| budget | rows may differ | bits/weight | KL predicted | KL measured | best uniform, not larger | decode predicted | measured | at the profile's speed | prefill predicted | measured | at the profile's speed | gap |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
         uniform_shown = {}
         for budget in ["3.0", "3.3", "3.5", "4.2", "4.3125", "5.0"]:
             for granularity, mark in [("layer", "l"), ("feature", "f")]:
@@ -90,12 +101,16 @@ def main():
                         ("bits per weight", "bitsPerWeight", "bits"), ("stored bytes", "storedBytes", "bytes"),
                         ("KL", "klDivergenceNatsPerToken", "nats/token"),
                         ("decode", "decodeSecondsPerToken", "s/token"), ("prefill", "prefillSeconds", "s")]:
-                    record(metric, m[k], unit, conditions, {"predicted": p[k]})
+                    slowdown = {"decode": m.get("decodeSlowdown"), "prefill": m.get("prefillSlowdown")}.get(metric)
+                    record(metric, m[k], unit, conditions,
+                           {"predicted": p[k], **({"slowdown": slowdown} if slowdown else {})})
                 lines.append(
                     f"| {budget} bits | {'yes' if granularity == 'feature' else 'no'} | {m['bitsPerWeight']:.4f} "
                     f"| {p['klDivergenceNatsPerToken']:.4f} | {m['klDivergenceNatsPerToken']:.4f} | @{budget}@ "
-                    f"| {p['decodeSecondsPerToken'] * 1e3:.3f} ms | {m['decodeSecondsPerToken'] * 1e3:.3f} ms "
-                    f"| {p['prefillSeconds'] * 1e3:.2f} ms | {m['prefillSeconds'] * 1e3:.2f} ms "
+                    f"| {milliseconds(p, 'decodeSecondsPerToken')} | {milliseconds(m, 'decodeSecondsPerToken')} "
+                    f"| {milliseconds(m, 'decodeSecondsPerToken', 'decodeSlowdown')} "
+                    f"| {milliseconds(p, 'prefillSeconds')} | {milliseconds(m, 'prefillSeconds')} "
+                    f"| {milliseconds(m, 'prefillSeconds', 'prefillSlowdown')} "
                     f"| {certificate['relativeGap'] * 100:.4f} % |")
         lines = [re.sub("@([0-9.]+)@", lambda m: uniform_shown.get(m[1], "–"), l) for l in lines]
 
@@ -111,12 +126,13 @@ def main():
             lines += [
                 f"`--budget 4.2bits --budget {limit * 1e3:.4f}ms/token` (10 % under the plan's own prediction) changes "
                 f"{changed} of {len(free['operators'])} operators.", "",
-                "| plan | bits/weight | decode predicted | decode measured | KL measured |", "|---|---|---|---|---|"]
+                "| plan | bits/weight | decode predicted | measured | at the profile's speed | KL measured |", "|---|---|---|---|---|---|"]
             for label, r in [("4.2 bits", loose), ("4.2 bits and the decode budget", tight)]:
                 p, m = r["predicted"], r["measured"]
                 lines.append(
                     f"| {label} | {m['bitsPerWeight']:.4f} | {p['decodeSecondsPerToken'] * 1e3:.4f} ms "
-                    f"| {m['decodeSecondsPerToken'] * 1e3:.4f} ms | {m['klDivergenceNatsPerToken']:.4f} |")
+                    f"| {m['decodeSecondsPerToken'] * 1e3:.4f} ms | {milliseconds(m, 'decodeSecondsPerToken', 'decodeSlowdown')} "
+                    f"| {m['klDivergenceNatsPerToken']:.4f} |")
                 record("decode", m["decodeSecondsPerToken"], "s/token", {**machine, "plan": label},
                        {"predicted": p["decodeSecondsPerToken"]})
         else:
@@ -134,8 +150,8 @@ def main():
                 "", "## all-MiniLM-L6-v2, 4.2 bits", "",
                 f"Profile, measure and search took {seconds:.0f} s. Cosine distance of sentence embeddings: predicted {p['cosineDistance']:.4f}, "
                 f"measured {m['cosineDistance']:.4f}; best uniform format of the same or smaller size ({best['format']}): "
-                f"{best['measuredLoss']:.4f}. Prefill of 128 tokens: predicted {p['prefillSeconds'] * 1e3:.2f} ms, measured "
-                f"{m['prefillSeconds'] * 1e3:.2f} ms."]
+                f"{best['measuredLoss']:.4f}. Prefill of 128 tokens: predicted {milliseconds(p, 'prefillSeconds')}, measured "
+                f"{milliseconds(m, 'prefillSeconds')}, {milliseconds(m, 'prefillSeconds', 'prefillSlowdown')} at the profile's speed."]
 
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "results.json").write_text(json.dumps(records, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

@@ -75,12 +75,12 @@ def main():
 
     head = ["profile", "plan"]
     for label, *_ in PASSES:
-        head += [f"{label}: predicted", "measured", "operators slower by", "off at the profile's speed"]
+        head += [f"{label}: predicted", "measured", "machine slower by", "off at the profile's speed"]
     lines = [
         "# Operators' times and whole passes", "", "    python3 Scripts/times.py", "",
         f"CPU: {machine['cpu']}, {machine['instructionSet']} kernels of build {machine['kernelBuild']}, {machine['threads']} threads; "
         "`docs-llama`. A profile is made afresh, and every plan executed right after it was made. Beside each pass its operators are timed "
-        "alone: *operators slower by* is what they took more than in the profile, *off at the profile's speed* what is left of the difference "
+        "alone: *machine slower by* is how much longer the pass took than at the speed of the profile, as they tell, *off at the profile's speed* what is left of the difference "
         "between measured and predicted without that ([decision 18](../../Documentation/Decisions/0018-times-beside-times.md)).", ""]
     for label, *_ in PASSES:
         lines += [f"- {label}: {sum(within[label])} of {len(within[label])} plans within 10 %."]
