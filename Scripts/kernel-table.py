@@ -1,7 +1,14 @@
 #!/usr/bin/env python3
-"""Prints the Markdown table of kernel-bench results: kernel-table.py RESULTS.json …"""
+"""Prints the Markdown table of kernel-bench results, or takes medians of repeated runs of one token:
+
+    kernel-table.py RESULTS.json …
+    kernel-table.py --medians OUT.json RUN.json …
+
+Runs whose memory reads more than 45 GB/s are taken apart from the others.
+"""
 
 import json
+import statistics
 import sys
 
 
@@ -48,5 +55,32 @@ def main(paths):
         print()
 
 
+def medians(out, paths):
+    groups = {False: ([], {}), True: ([], {})}
+    for path in paths:
+        with open(path) as file:
+            records = json.load(file)
+        read = next(r["value"] for r in records if r["metric"] == "readBytesPerSecond")
+        reads, shares = groups[read > 45e9]
+        reads.append(read)
+        for r in records:
+            c = r["conditions"]
+            if r["metric"] == "multiplySeconds" and c.get("lookupTables") != "true":
+                key = (c["format"], c["shape"], c["instructionSet"], c["kernelBuild"], c["threads"], c["tokens"])
+                shares.setdefault(key, []).append(r["reference"]["pairedShare"])
+    names = ["format", "shape", "instructionSet", "kernelBuild", "threads", "tokens"]
+    result = [
+        {"metric": "shareOfPlainRead", "value": statistics.median(values), "unit": "1",
+         "conditions": {**dict(zip(names, key)), "runs": str(len(values))},
+         "reference": {"lowest": min(values), "highest": max(values),
+                       "medianReadBytesPerSecond": statistics.median(reads)}}
+        for reads, shares in groups.values() for key, values in shares.items()]
+    with open(out, "w") as file:
+        file.write(json.dumps(result, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if sys.argv[1:2] == ["--medians"]:
+        medians(sys.argv[2], sys.argv[3:])
+    else:
+        main(sys.argv[1:])

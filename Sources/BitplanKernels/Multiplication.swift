@@ -56,9 +56,8 @@ internal struct Multiplication: @unchecked Sendable {
   /// that grow as its bits plus half a bit a token do.
   private func cost(_ entry: SegmentTable.Entry) -> Int {
     if tokens > 8 { return entry.float16 == nil ? 1 : 4 }
-    if entry.float16 != nil { return table.inputFeatures * (32 + tokens) }
-    return Int(entry.matrix.groups)
-      * (entry.codeBytesPerGroup + tokens * Int(entry.matrix.group_size))
+    let matrix = entry.matrix
+    return Int(matrix.groups) * Int(matrix.group_size) * (2 * Int(matrix.bit_width) + tokens)
   }
 
   /// Multiplies some tiles of a segment by share `share` of the tokens.
@@ -70,7 +69,7 @@ internal struct Multiplication: @unchecked Sendable {
       values: output, stride: Int64(outputFeatures), row_map: entry.rowMap)
     let (first, last) = (Int64(tiles.lowerBound), Int64(tiles.upperBound))
     if let weights = entry.float16 {
-      let inputFeatures = Int64(table.inputFeatures)
+      let inputFeatures = entry.matrix.groups
       kernels.pointee.multiply_float16(
         weights, entry.matrix.rows, inputFeatures, values, inputFeatures, &output, first, last,
         Int64(tokens * share / shares), Int64(tokens * (share + 1) / shares))

@@ -124,7 +124,7 @@ public struct PackedMatrix: Sendable {
     }
   }
 
-  /// Calls `body` with the sections of an integer format. Only who keeps ``bytes`` alive may let a pointer
+  /// Calls `body` with the sections of an integer format; of `f16` the sizes alone mean something. Only who keeps ``bytes`` alive may let a pointer
   /// leave the closure.
   internal func withMatrix<Result>(_ body: (bp_matrix) -> Result) -> Result {
     bytes.withUnsafeBytes { bytes in

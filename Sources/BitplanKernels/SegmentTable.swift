@@ -10,15 +10,13 @@ internal import CBitplanKernels
 internal final class SegmentTable: @unchecked Sendable {
   /// One segment.
   struct Entry {
-    /// The sections of an integer format; of `f16` the rows alone.
+    /// The sections of an integer format; of `f16` the sizes alone, a group an input feature.
     let matrix: bp_matrix
     /// The weights of the `f16` format.
     let float16: UnsafePointer<UInt16>?
     /// Output feature of every packed row; `nil` when rows are in place.
     let rowMap: UnsafePointer<UInt32>?
     let tileCount: Int
-    /// Bytes of a tile's codes in one group.
-    let codeBytesPerGroup: Int
     /// The place in ``SegmentTable/groupSizes`` of the activations that this segment meets.
     let form: Int
   }
@@ -26,7 +24,6 @@ internal final class SegmentTable: @unchecked Sendable {
   let entries: UnsafeBufferPointer<Entry>
   /// Activation group sizes of the segments, each once, in order of appearance.
   let groupSizes: UnsafeBufferPointer<Int>
-  let inputFeatures: Int
   /// Tiles of all segments.
   let tileCount: Int
   private let rowMaps: UnsafeBufferPointer<UInt32>
@@ -49,22 +46,14 @@ internal final class SegmentTable: @unchecked Sendable {
         map = UnsafePointer(base + mapped)
         mapped += rows.count
       }
-      var view = bp_matrix()
-      if isFloat {
-        view.rows = Int64(layout.shape.outputFeatures)
-      } else {
-        view = matrix.withMatrix { $0 }
-      }
       made.append(
         Entry(
-          matrix: view, float16: isFloat ? matrix.withFloat16 { $0 } : nil, rowMap: map,
-          tileCount: layout.tileCount, codeBytesPerGroup: isFloat ? 0 : layout.codeBytesPerGroup,
-          form: sizes.firstIndex(of: size) ?? 0))
+          matrix: matrix.withMatrix { $0 }, float16: isFloat ? matrix.withFloat16 { $0 } : nil,
+          rowMap: map, tileCount: layout.tileCount, form: sizes.firstIndex(of: size) ?? 0))
     }
     rowMaps = UnsafeBufferPointer(maps)
     entries = Self.kept(made)
     groupSizes = Self.kept(sizes)
-    inputFeatures = segments.first?.matrix.shape.inputFeatures ?? 0
     tileCount = made.reduce(0) { $0 + $1.tileCount }
     regions = segments.map(\.matrix.bytes.region)
   }

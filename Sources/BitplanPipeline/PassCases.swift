@@ -22,8 +22,7 @@ package struct PassCases {
         for segment in segments {
           let item = CPUProfiler.Case(
             format: segment.format, shape: description.shape,
-            // Only the last token meets the head.
-            batch: description.role == .linear ? batch : 1)
+            batch: description.multipliedTokens(ofBatch: batch))
           counts[batch, default: [:]][item, default: 0] += Self.share(
             of: segment.rowCount, description.shape)
         }
@@ -41,9 +40,8 @@ package struct PassCases {
 
   /// The share of an operator's tiles that so many of its rows take.
   static func share(of rowCount: Int, _ shape: MatrixShape) -> Double {
-    let height = PackedLayout.tileHeight
-    func tiles(_ rows: Int) -> Int { (rows + height - 1) / height }
-    return Double(tiles(rowCount)) / Double(tiles(shape.outputFeatures))
+    Double(PackedLayout.tileCount(rows: rowCount))
+      / Double(PackedLayout.tileCount(rows: shape.outputFeatures))
   }
 
   /// Seconds that a pass spends in operators, by batch, where `seconds` knows every case.

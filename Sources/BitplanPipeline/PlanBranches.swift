@@ -37,7 +37,7 @@ extension PlanProblem {
   ) throws(PipelineError) -> BranchCost? {
     guard let profile else { return nil }
     func measured(_ batch: Int) throws(PipelineError) -> DeviceProfile.BranchMeasurement {
-      let tokens = description.role == .linear ? batch : 1
+      let tokens = description.multipliedTokens(ofBatch: batch)
       guard let known = profile.measurement(branch, description.shape, batch: tokens) else {
         throw PipelineError(
           .stale,

@@ -378,11 +378,9 @@ extension DeviceProfile {
   func seconds(
     _ format: WeightFormat, _ description: OperatorDescription, batch: Int
   ) -> Double? {
-    switch description.role {
-    case .embedding: 0
-    case .head, .tiedEmbedding: measurement(format, description.shape, batch: 1)?.seconds
-    case .linear: measurement(format, description.shape, batch: batch)?.seconds
-    }
+    guard description.isMultiplied else { return 0 }
+    let tokens = description.multipliedTokens(ofBatch: batch)
+    return measurement(format, description.shape, batch: tokens)?.seconds
   }
 
   /// Joules of one operator for one token: 0 for a table that is only looked up, `nil` where they

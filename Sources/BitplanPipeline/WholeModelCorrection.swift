@@ -94,7 +94,7 @@ struct WholeModelCorrection {
   ) -> [Plan.Segment] {
     let rows = description.shape.outputFeatures
     let height = PackedLayout.tileHeight
-    let tiles = (rows + height - 1) / height
+    let tiles = PackedLayout.tileCount(rows: rows)
     guard tiles >= formats.count, formats.count > 1 else {
       return [Plan.Segment(format: formats.first ?? .f16, rows: [0..<rows])]
     }
@@ -109,8 +109,7 @@ struct WholeModelCorrection {
   /// Times the model in every variant, by batch.
   private func run(_ profile: DeviceProfile, _ variants: [Variant]) throws -> [[Int: Sample]] {
     let timer = WholeModelTimer(context: workbench.context, cancellation: workbench.cancellation)
-    // All of it, where it goes through rounds at once.
-    workbench.progress.begin("whole model", total: 1)
+    workbench.progress.begin("whole model", total: variants.count)
     var samples: [[Int: Sample]] = []
     var waiting: [WholeModelTimer.Subject] = []
     func runWaiting() throws {

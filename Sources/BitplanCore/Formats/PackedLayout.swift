@@ -39,7 +39,9 @@ public struct PackedLayout: Hashable, Sendable {
   }
 
   /// Tiles of 16 output features.
-  public var tileCount: Int { (shape.outputFeatures + Self.tileHeight - 1) / Self.tileHeight }
+  public var tileCount: Int { Self.tileCount(rows: shape.outputFeatures) }
+  /// Tiles that so many output features take.
+  public static func tileCount(rows: Int) -> Int { (rows + tileHeight - 1) / tileHeight }
   /// Groups along the input features; for `f16`, the input features themselves.
   public var groupCount: Int { (shape.inputFeatures + format.groupSize - 1) / format.groupSize }
   /// Scales of one output feature.

@@ -31,4 +31,8 @@ public struct OperatorDescription: Hashable, Sendable, Codable {
 
   /// Whether a forward pass multiplies by the matrix (an embedding is only looked up).
   public var isMultiplied: Bool { role != .embedding }
+
+  /// Tokens that meet the matrix in a forward pass over `batch` of them: the head works on the last one
+  /// alone.
+  public func multipliedTokens(ofBatch batch: Int) -> Int { role == .linear ? batch : 1 }
 }
